@@ -1,0 +1,181 @@
+//! The one stream of events that feeds the journal, the wire, the terminal and JSON alike.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use crate::{failure::Failure, operation::OperationKind, step::Step};
+
+/// Something that happened in an operation. Events of one operation are numbered from 1 without
+/// gaps, so whoever attaches again can tell that nothing was missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Unique.
+    pub id: Ulid,
+    /// The operation it belongs to.
+    pub operation_id: Ulid,
+    /// Its number within the operation, from 1.
+    pub sequence: u64,
+    /// The node's name.
+    pub node: String,
+    /// Who ordered the operation.
+    pub operator: String,
+    /// The version the operation is about.
+    pub version: String,
+    /// When, by the node's clock, UTC.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event")]
+pub enum EventKind {
+    /// The plan was stored; carrying it out begins.
+    #[serde(rename = "deployment.started")]
+    Started {
+        /// What the operation sets out to do.
+        kind: OperationKind,
+    },
+    /// A step begins. Written down before anything is touched.
+    #[serde(rename = "deployment.step.started")]
+    StepStarted {
+        /// The step.
+        step: Step,
+    },
+    /// A sign of life within a step.
+    #[serde(rename = "deployment.step.progress")]
+    StepProgress {
+        /// The step.
+        step: Step,
+        /// What is going on.
+        message: String,
+    },
+    /// A step ended well.
+    #[serde(rename = "deployment.step.done")]
+    StepDone {
+        /// The step.
+        step: Step,
+        /// How long it took.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+        /// What it found or made, for people.
+        note: String,
+    },
+    /// The plan says not to run this step.
+    #[serde(rename = "deployment.step.skipped")]
+    StepSkipped {
+        /// The step.
+        step: Step,
+        /// Why.
+        why: String,
+    },
+    /// A step failed. What was done is taken back now.
+    #[serde(rename = "deployment.step.failed")]
+    StepFailed {
+        /// The step.
+        step: Step,
+        /// How long it took.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+        /// What, why, and what next.
+        failure: Failure,
+    },
+    /// The undo of a step begins. Written down before anything is touched.
+    #[serde(rename = "deployment.undo.started")]
+    UndoStarted {
+        /// The step being taken back.
+        step: Step,
+    },
+    /// A step was taken back.
+    #[serde(rename = "deployment.undo.done")]
+    UndoDone {
+        /// The step that was taken back.
+        step: Step,
+        /// How long it took.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+        /// What is true now, for people.
+        note: String,
+    },
+    /// A step could not be taken back.
+    #[serde(rename = "deployment.undo.failed")]
+    UndoFailed {
+        /// The step.
+        step: Step,
+        /// What, why, and what next.
+        failure: Failure,
+    },
+    /// The agent was interrupted and takes the operation up again.
+    #[serde(rename = "deployment.resumed")]
+    Resumed {
+        /// Whether it goes on (the switch was made) or takes everything back.
+        forward: bool,
+        /// The step that was under way.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interrupted: Option<Step>,
+    },
+    /// Something worth knowing that changes nothing about the ending.
+    #[serde(rename = "deployment.warning")]
+    Warning {
+        /// What.
+        message: String,
+    },
+    /// Ending: the new version serves.
+    #[serde(rename = "deployment.completed")]
+    Completed {
+        /// From start to ending.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+    },
+    /// Ending: it failed and was taken back.
+    #[serde(rename = "deployment.undone")]
+    Undone {
+        /// From start to ending.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+        /// Why it failed.
+        failure: Failure,
+    },
+    /// Ending: an undo failed and a human is needed.
+    #[serde(rename = "deployment.stuck")]
+    Stuck {
+        /// From start to ending.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+        /// What is true now, and what to do.
+        failure: Failure,
+    },
+}
+
+impl EventKind {
+    /// Whether this is one of the three endings; nothing follows it.
+    #[must_use]
+    pub const fn is_ending(&self) -> bool {
+        matches!(
+            self,
+            Self::Completed { .. } | Self::Undone { .. } | Self::Stuck { .. }
+        )
+    }
+}
+
+/// Durations in JSON are whole milliseconds, in fields whose names say so.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(took: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        u64::try_from(took.as_millis())
+            .unwrap_or(u64::MAX)
+            .serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+}

@@ -1,0 +1,69 @@
+//! What a node looked like when it was asked: the planner's only source about it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{digest::Digest, failure::Failure, slot::Slot};
+
+/// A node as it was found, before anything was planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// The node's name.
+    pub node: String,
+    /// The release that gets the traffic; `None` on an empty node.
+    pub live: Option<Live>,
+    /// Whether the live release answers healthy now.
+    pub live_healthy: bool,
+    /// The database's schema.
+    pub schema: Schema,
+    /// The database's size in bytes, when it could be asked.
+    pub database_bytes: u64,
+    /// Free bytes on the file system that holds Docker's data and the local snapshots.
+    pub disk_free: u64,
+    /// What is wrong with the node already, as preflight found it. Any of these refuses a plan.
+    pub problems: Vec<Failure>,
+}
+
+/// The release that gets a node's traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    /// The slot it runs in.
+    pub slot: Slot,
+    /// The release file's digest.
+    pub release: Digest,
+    /// Its version.
+    pub version: String,
+    /// Its full git commit.
+    pub git_commit: String,
+    /// The schema its code was built for.
+    pub schema: u64,
+}
+
+/// The state of the database's schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schema {
+    /// There is no database yet: the first deployment provisions it.
+    NoDatabase,
+    /// The database holds no tables of anyone's: there is nothing to lose.
+    Empty,
+    /// Tables, but no migration bookkeeping, or an empty one: somebody else's database.
+    Unversioned,
+    /// As golang-migrate's bookkeeping says.
+    At {
+        /// The newest migration that ran.
+        version: u64,
+        /// A migration failed half-way and nobody has said yet that the schema is whole.
+        dirty: bool,
+    },
+}
+
+impl Schema {
+    /// The newest migration that ran, if any did.
+    #[must_use]
+    pub const fn version(self) -> Option<u64> {
+        match self {
+            Self::At { version, .. } => Some(version),
+            Self::NoDatabase | Self::Empty | Self::Unversioned => None,
+        }
+    }
+}

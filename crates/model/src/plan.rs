@@ -1,0 +1,66 @@
+//! The plan of a deployment: an immutable value that is shown, stored and carried out as it is.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use crate::{digest::Digest, observed::Live, operation::OperationKind, slot::Slot, step::Step};
+
+/// Everything a deployment will do on one node. Carrying it out involves no further choices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The operation this plan belongs to.
+    pub operation_id: Ulid,
+    /// A new release, or back to an earlier one.
+    pub kind: OperationKind,
+    /// The node's name.
+    pub node: String,
+    /// The release file's digest.
+    pub release: Digest,
+    /// The version that will serve.
+    pub version: String,
+    /// The commit that must answer.
+    pub git_commit: String,
+    /// What serves now.
+    pub from: Option<Live>,
+    /// The slot the new version starts in.
+    pub to: Slot,
+    /// The schema before, `None` without one.
+    pub schema_before: Option<u64>,
+    /// The migrations that will run, by number.
+    pub migrations: Vec<u64>,
+    /// All fourteen steps, each to be run or skipped for a stated reason.
+    pub steps: Vec<PlannedStep>,
+    /// How long the new version is watched.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub soak: Duration,
+    /// What the operator should know before saying yes.
+    pub warnings: Vec<String>,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// The step.
+    pub step: Step,
+    /// Why it will not be run; `None`: it will be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<String>,
+}
+
+impl Plan {
+    /// The steps to be run, in order.
+    pub fn to_run(&self) -> impl DoubleEndedIterator<Item = Step> + '_ {
+        self.steps
+            .iter()
+            .filter(|planned| planned.skip.is_none())
+            .map(|planned| planned.step)
+    }
+
+    /// The release is live and healthy already: every step is skipped.
+    #[must_use]
+    pub fn is_already_done(&self) -> bool {
+        self.to_run().next().is_none()
+    }
+}

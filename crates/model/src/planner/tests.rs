@@ -1,0 +1,205 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    observed::Live,
+    release::{Hook, Image, Migration, SCHEMA},
+};
+
+fn release(migrations: u64, hooks: bool, oldest_schema: Option<u64>) -> Release {
+    Release {
+        schema: SCHEMA.into(),
+        version: "2.0.0".into(),
+        git_commit: "a".repeat(40),
+        image: Image::Registry {
+            repository: "registry:5000/server".into(),
+            digest: Digest::of(b"image"),
+        },
+        migrations: (1..=migrations)
+            .map(|version| Migration {
+                version,
+                file: format!("{version:06}_x.up.sql"),
+                sql: "SELECT 1".into(),
+            })
+            .collect(),
+        oldest_schema,
+        hooks: hooks
+            .then(|| Hook {
+                command: vec!["sync".into()],
+                timeout: Duration::from_secs(1),
+            })
+            .into_iter()
+            .collect(),
+        built_at: jiff::Timestamp::UNIX_EPOCH,
+        attestation: None,
+    }
+}
+
+fn live(schema: u64) -> Live {
+    Live {
+        slot: Slot::Green,
+        release: Digest::of(b"live"),
+        version: "1.0.0".into(),
+        git_commit: "b".repeat(40),
+        schema,
+    }
+}
+
+fn request(kind: OperationKind) -> Request {
+    Request {
+        operation_id: Ulid::nil(),
+        kind,
+        release_id: Digest::of(b"new"),
+        soak: None,
+    }
+}
+
+prop_compose! {
+    fn any_observed()(
+        live_schema in proptest::option::of(0..5u64),
+        live_healthy: bool,
+        schema in prop_oneof![
+            Just(Schema::NoDatabase), Just(Schema::Empty), Just(Schema::Unversioned),
+            (0..6u64, any::<bool>()).prop_map(|(version, dirty)| Schema::At { version, dirty }),
+        ],
+        database_bytes in 0..10_000_000_000u64,
+        disk_free in 0..100_000_000_000u64,
+    ) -> Observed {
+        Observed {
+            node: "n".into(),
+            live: live_schema.map(live),
+            live_healthy,
+            schema,
+            database_bytes,
+            disk_free,
+            problems: vec![],
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_plan_names_each_step_once_and_never_starts_in_the_slot_that_serves(
+        observed in any_observed(), count in 0..6u64, hooks: bool, oldest in proptest::option::of(0..6u64),
+    ) {
+        let release = release(count, hooks, oldest);
+        if let Ok(plan) = plan(&observed, &release, &Strategy::default(), &request(OperationKind::Deploy)) {
+            prop_assert!(plan.steps.iter().map(|s| s.step).eq(Step::ALL));
+            prop_assert_ne!(observed.live.map(|l| l.slot), Some(plan.to));
+        }
+    }
+
+    /// The promise volunteers sleep by: where there is data, no migration without a snapshot.
+    #[test]
+    fn no_migration_of_data_without_a_snapshot(
+        observed in any_observed(), count in 0..6u64, rehearse: bool,
+    ) {
+        let strategy = Strategy { rehearse, ..Strategy::default() };
+        if let Ok(plan) = plan(&observed, &release(count, false, None), &strategy, &request(OperationKind::Deploy)) {
+            let runs = |step| plan.to_run().any(|s| s == step);
+            if runs(Step::Migrate) && !matches!(observed.schema, Schema::NoDatabase | Schema::Empty) {
+                prop_assert!(runs(Step::Snapshot));
+                prop_assert_eq!(runs(Step::Rehearse), rehearse);
+            }
+            prop_assert_eq!(runs(Step::Migrate), !plan.migrations.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_dirty_or_unknown_schema_is_never_deployed_to(
+        mut observed in any_observed(), version in 0..6u64, rollback: bool,
+    ) {
+        let kind = if rollback { OperationKind::Rollback } else { OperationKind::Deploy };
+        for schema in [Schema::At { version, dirty: true }, Schema::Unversioned] {
+            observed.schema = schema;
+            let refusals = plan(&observed, &release(5, false, None), &Strategy::default(), &request(kind)).unwrap_err();
+            prop_assert!(refusals.iter().any(|f| f.kind == FailureKind::Migration));
+        }
+    }
+
+    #[test]
+    fn every_refusal_says_what_to_do_next(observed in any_observed(), oldest in proptest::option::of(0..6u64)) {
+        if let Err(refusals) = plan(&observed, &release(3, false, oldest), &Strategy::default(), &request(OperationKind::Deploy)) {
+            prop_assert!(!refusals.is_empty());
+            prop_assert!(refusals.iter().all(|f| !f.next.is_empty()));
+        }
+    }
+}
+
+fn healthy_at(version: u64) -> Observed {
+    Observed {
+        node: "n".into(),
+        live: Some(live(version)),
+        live_healthy: true,
+        schema: Schema::At {
+            version,
+            dirty: false,
+        },
+        database_bytes: 1 << 20,
+        disk_free: 50 << 30,
+        problems: vec![],
+    }
+}
+
+#[test]
+fn the_live_release_again_is_nothing_to_do_unless_it_is_unhealthy() {
+    let mut again = request(OperationKind::Deploy);
+    again.release_id = live(3).release;
+    let mut observed = healthy_at(3);
+    let planned = plan(
+        &observed,
+        &release(3, false, None),
+        &Strategy::default(),
+        &again,
+    )
+    .unwrap();
+    assert!(planned.is_already_done());
+    observed.live_healthy = false;
+    let planned = plan(
+        &observed,
+        &release(3, false, None),
+        &Strategy::default(),
+        &again,
+    )
+    .unwrap();
+    assert!(planned.to_run().any(|s| s == Step::SwitchTraffic));
+}
+
+#[test]
+fn an_older_release_is_only_a_rollback_away() {
+    let observed = healthy_at(5);
+    let old = release(3, false, None);
+    assert!(
+        plan(
+            &observed,
+            &old,
+            &Strategy::default(),
+            &request(OperationKind::Deploy)
+        )
+        .is_err()
+    );
+    let back = plan(
+        &observed,
+        &old,
+        &Strategy::default(),
+        &request(OperationKind::Rollback),
+    )
+    .unwrap();
+    assert!(back.migrations.is_empty());
+    assert!(!back.warnings.is_empty());
+}
+
+#[test]
+fn a_release_the_live_version_cannot_overlap_with_is_refused() {
+    let refused = plan(
+        &healthy_at(2),
+        &release(5, false, Some(4)),
+        &Strategy::default(),
+        &request(OperationKind::Deploy),
+    );
+    assert!(
+        refused.unwrap_err()[0]
+            .what
+            .contains("does not run on schema 5")
+    );
+}
