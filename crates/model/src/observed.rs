@@ -1,5 +1,7 @@
 //! What a node looked like when it was asked: the planner's only source about it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{digest::Digest, failure::Failure, slot::Slot};
@@ -64,6 +66,24 @@ impl Schema {
         match self {
             Self::At { version, .. } => Some(version),
             Self::NoDatabase | Self::Empty | Self::Unversioned => None,
+        }
+    }
+}
+
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDatabase => f.pad("no database"),
+            Self::Empty => f.pad("empty"),
+            Self::Unversioned => f.pad("unversioned"),
+            Self::At {
+                version,
+                dirty: false,
+            } => f.pad(&version.to_string()),
+            Self::At {
+                version,
+                dirty: true,
+            } => f.pad(&format!("{version} (dirty)")),
         }
     }
 }

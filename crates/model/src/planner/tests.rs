@@ -1,6 +1,6 @@
-use proptest::prelude::*;
+use proptest::{prelude::*, strategy::Strategy as _};
 
-use super::*;
+use super::{Strategy, *};
 use crate::{
     observed::Live,
     release::{Hook, Image, Migration, SCHEMA},

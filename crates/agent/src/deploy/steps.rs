@@ -1,0 +1,385 @@
+//! The fourteen steps: one short function each. Each may be run twice, and returns what it found
+//! or made, for people.
+
+use togather_model::{
+    Failure, FailureKind, Image, Slot, Step,
+    planner::{self, Request},
+};
+use tokio::time::Instant;
+
+use super::{Deployment, journal::new_id, progress::signs_of_life};
+use crate::{
+    containers::App,
+    health::{Answer, HealthError},
+    snapshots::{Reason, Wanted},
+};
+
+impl Deployment<'_> {
+    /// Runs one step of the plan.
+    pub(super) async fn run(&self, step: Step) -> Result<String, Failure> {
+        match step {
+            Step::VerifyRelease => self.verify_release(),
+            Step::Preflight => self.preflight().await,
+            Step::FetchImage => self.fetch_image().await,
+            Step::BaseServices => self.base_services().await,
+            Step::Snapshot => self.snapshot().await,
+            Step::Rehearse => self.rehearse().await,
+            Step::Migrate => self.migrate().await,
+            Step::StartSlot => self.start_slot().await,
+            Step::AwaitHealthy => self.await_healthy_in(self.plan.to, &self.plan.git_commit).await,
+            Step::RunHooks => self.run_hooks().await,
+            Step::SwitchTraffic => self.switch_traffic().await,
+            Step::ProveTraffic => self.prove_traffic().await,
+            Step::RetireOldSlot => self.retire_old_slot().await,
+            Step::Soak => self.soak().await,
+        }
+    }
+
+    fn verify_release(&self) -> Result<String, Failure> {
+        let digest = self.release.image.digest().short();
+        let Some(attestation) = &self.release.attestation else {
+            return Ok(format!("image {digest}, not attested"));
+        };
+        let attested = self.release.attested_bytes();
+        self.node.attesters.check(&attested, &attestation.signature)?;
+        Ok(format!("image {digest}, attested"))
+    }
+
+    /// Looks again: between the plan and now, the node may have changed.
+    async fn preflight(&self) -> Result<String, Failure> {
+        let observed = self.node.observe().await;
+        let request = Request {
+            operation_id: self.plan.operation_id,
+            kind: self.plan.kind,
+            release_id: self.plan.release,
+            soak: Some(self.plan.soak),
+        };
+        let again = planner::plan(&observed, self.release, &self.node.strategy, &request);
+        let again = again.map_err(|mut refusals| refusals.swap_remove(0))?;
+        if again.from != self.plan.from || again.migrations != self.plan.migrations {
+            return Err(
+                Failure::new(FailureKind::Other, "the node changed after it was planned for")
+                    .next("run the command again; it plans anew"),
+            );
+        }
+        Ok(format!("{} MiB of disk free", observed.disk_free >> 20))
+    }
+
+    async fn fetch_image(&self) -> Result<String, Failure> {
+        let image = &self.release.image;
+        let failed = |e: &dyn std::error::Error| {
+            let failure = Failure::caused_by(FailureKind::Other, "the image could not be fetched", e);
+            match image {
+                Image::Registry { repository, .. } => failure.next(format!(
+                    "check that the node reaches the registry of `{repository}` and may pull from it"
+                )),
+                Image::Archive { .. } => {
+                    failure.next("stream it with `togather-ctl rollout --image-archive FILE`")
+                }
+            }
+        };
+        let containers = &self.node.containers;
+        if containers.has_image(image).await.map_err(|e| failed(&e))? {
+            return Ok("already on the node".into());
+        }
+        containers.fetch(image).await.map_err(|e| failed(&e))?;
+        Ok(format!("fetched {}", image.digest().short()))
+    }
+
+    async fn base_services(&self) -> Result<String, Failure> {
+        let up = self.node.containers.base_up().await.map_err(|e| {
+            Failure::caused_by(FailureKind::Other, "the base services did not come up", &e)
+                .next("look at `docker ps -a` and the service's logs on the node")
+        })?;
+        self.node.database.create_extensions().await.map_err(|e| {
+            Failure::caused_by(FailureKind::Other, "the database is not as it must be", &e)
+                .next("look at the database's logs, and at `database` in deployment.yml")
+        })?;
+        Ok(if up.is_empty() { "already up".into() } else { up.join(", ") })
+    }
+
+    /// Dumps, stores and proves: only a snapshot that was restored lets a migration run.
+    async fn snapshot(&self) -> Result<String, Failure> {
+        let failed = |what: &str, e: &dyn std::error::Error| {
+            Failure::caused_by(FailureKind::Other, what, e)
+                .next("nothing was migrated; look at the database's disk, and at `snapshots` in agent.yml")
+        };
+        let now = self.node.host.now();
+        let wanted = Wanted {
+            id: new_id(now),
+            at: now,
+            reason: Reason::PreMigration,
+            git_commit: self.plan.from.as_ref().map_or_else(
+                || self.plan.git_commit.clone(),
+                |live| live.git_commit.clone(),
+            ),
+        };
+        let (say, heard) = signs_of_life();
+        let work = async move {
+            let snapshots = &self.node.snapshots;
+            let taken = snapshots.create(&wanted, &say).await;
+            let taken = taken.map_err(|e| failed("the database could not be snapshotted", &e))?;
+            let proven = snapshots.prove(taken.id, self.operation.id, &say).await;
+            proven.map_err(|e| failed("the snapshot could not be proven", &e))
+        };
+        let (proven, ()) = tokio::join!(work, self.write_down(Step::Snapshot, heard));
+        let proven = proven?;
+        if self.plan.to_run().all(|step| step != Step::Rehearse) {
+            self.drop_the_scratch().await?;
+        }
+        Ok(format!("{} ({} KiB), restored and compared", proven.dump, proven.bytes >> 10))
+    }
+
+    async fn rehearse(&self) -> Result<String, Failure> {
+        let (say, heard) = signs_of_life();
+        let work = async move {
+            let migrations = &self.release.migrations;
+            let on_file = |file: &str| say(file.to_owned());
+            let database = &self.node.database;
+            database.rehearse(self.operation.id, migrations, &on_file).await
+        };
+        let (rehearsed, ()) = tokio::join!(work, self.write_down(Step::Rehearse, heard));
+        let rehearsed = rehearsed.map_err(|e| {
+            Failure::caused_by(
+                FailureKind::Migration,
+                "a migration failed in the rehearsal; production was not touched",
+                &e,
+            )
+            .next("mend the migration and create a new release")
+        })?;
+        self.drop_the_scratch().await?;
+        Ok(format!("{} migrations ran on the restored copy", rehearsed.files.len()))
+    }
+
+    async fn migrate(&self) -> Result<String, Failure> {
+        let (say, heard) = signs_of_life();
+        let work = async move {
+            let migrations = &self.release.migrations;
+            let on_file = |file: &str| say(file.to_owned());
+            self.node.database.migrate(migrations, &on_file).await
+        };
+        let (migrated, ()) = tokio::join!(work, self.write_down(Step::Migrate, heard));
+        let migrated = migrated.map_err(|e| {
+            Failure::caused_by(FailureKind::Migration, "a migration failed", &e)
+                .next("the version before serves on; see the causes for the ways out")
+        })?;
+        Ok(format!(
+            "{} ran, the schema is at {}",
+            migrated.files.len(),
+            migrated.version.map_or_else(|| "none".into(), |v| v.to_string())
+        ))
+    }
+
+    async fn start_slot(&self) -> Result<String, Failure> {
+        let slot = self.plan.to;
+        let app = App {
+            release: self.plan.release,
+            version: self.plan.version.clone(),
+            image: self.release.image.clone(),
+        };
+        let started = self.node.containers.start_slot(slot, &app).await;
+        started.map_err(|e| {
+            Failure::caused_by(FailureKind::Other, format!("the {slot} slot did not start"), &e)
+                .next("look at the app's service in docker-compose.yml and at `docker ps -a`")
+        })?;
+        Ok(format!("{} started in {slot}", self.plan.version))
+    }
+
+    /// Asks until the answer is healthy and names this commit, several times in a row.
+    pub(super) async fn await_healthy_in(
+        &self,
+        slot: Slot,
+        git_commit: &str,
+    ) -> Result<String, Failure> {
+        let strategy = &self.node.strategy;
+        let deadline = Instant::now() + strategy.health_timeout;
+        let (mut in_a_row, mut asked) = (0, 0);
+        loop {
+            let answer = self.node.health.slot(slot).await;
+            asked += 1;
+            let good = answer.as_ref().is_ok_and(Answer::is_healthy);
+            if let Ok(answer) = &answer
+                && good
+                && !answer.is_commit(git_commit)
+            {
+                return Err(self.unhealthy(slot, &wrong_commit(answer, git_commit)).await);
+            }
+            in_a_row = if good { in_a_row + 1 } else { 0 };
+            if in_a_row >= strategy.health_successes {
+                return Ok(format!("healthy {in_a_row} times in a row, asked {asked} times"));
+            }
+            if !good && let Some(ended) = self.how_it_ended(slot).await {
+                return Err(self.unhealthy(slot, &ended).await);
+            }
+            if Instant::now() >= deadline {
+                let why = match &answer {
+                    Ok(answer) => answer.why(),
+                    Err(e) => said_whole(e),
+                };
+                let within = strategy.health_timeout.as_secs();
+                let why = format!("not healthy within {within} s; the last answer: {why}");
+                return Err(self.unhealthy(slot, &why).await);
+            }
+            tokio::time::sleep(strategy.health_interval).await;
+        }
+    }
+
+    /// How the slot's process ended, if it did: waiting on would be in vain.
+    async fn how_it_ended(&self, slot: Slot) -> Option<String> {
+        match self.node.containers.slot(slot).await {
+            Ok(Some(held)) if !held.running => Some(format!(
+                "its process ended with exit code {}",
+                held.exit_code.map_or_else(|| "unknown".into(), |code| code.to_string())
+            )),
+            Ok(None) => Some("its container is gone".into()),
+            Ok(Some(_)) | Err(_) => None,
+        }
+    }
+
+    async fn unhealthy(&self, slot: Slot, why: &str) -> Failure {
+        let version = &self.plan.version;
+        let mut failure = Failure::new(
+            FailureKind::Unhealthy,
+            format!("{version} in {slot} is not healthy"),
+        );
+        failure.causes.push(why.to_owned());
+        if let Ok(logs) = self.node.containers.logs(slot, 10).await
+            && !logs.trim().is_empty()
+        {
+            failure.causes.push(format!("its last lines were:\n{}", logs.trim_end()));
+        }
+        failure.next("mend the release; the version before serves on")
+    }
+
+    async fn run_hooks(&self) -> Result<String, Failure> {
+        for hook in &self.release.hooks {
+            let command = hook.command.join(" ");
+            let ran = self
+                .node
+                .containers
+                .run_in_slot(self.plan.to, &hook.command, hook.timeout)
+                .await;
+            let ran = ran.map_err(|e| {
+                Failure::caused_by(FailureKind::Other, format!("the hook `{command}` did not run"), &e)
+                    .next("mend the hook; the version before serves on")
+            })?;
+            if ran.exit_code != 0 {
+                let mut failure = Failure::new(
+                    FailureKind::Other,
+                    format!("the hook `{command}` ended with exit code {}", ran.exit_code),
+                );
+                failure.causes.push(format!("it printed:\n{}", ran.output.trim_end()));
+                return Err(failure.next("mend the hook; the version before serves on"));
+            }
+        }
+        Ok(format!("{} ran", self.release.hooks.len()))
+    }
+
+    async fn switch_traffic(&self) -> Result<String, Failure> {
+        let slot = self.plan.to;
+        let begun = Instant::now();
+        let switched = self.node.traffic.switch(Some(slot)).await;
+        switched.map_err(|e| {
+            Failure::caused_by(FailureKind::Other, "traffic could not be switched", &e)
+                .next("look at `systemctl status caddy` and the Caddyfile on the node")
+        })?;
+        Ok(format!("{slot} is live after {:.1} ms", begun.elapsed().as_secs_f64() * 1e3))
+    }
+
+    /// The public path must answer with the new version: what the proxy says it does is not proof.
+    async fn prove_traffic(&self) -> Result<String, Failure> {
+        let strategy = &self.node.strategy;
+        let deadline = Instant::now() + strategy.health_timeout;
+        let mut in_a_row = 0;
+        loop {
+            let answer = self.node.health.public().await;
+            let is_new = |answer: &Answer| {
+                answer.is_healthy()
+                    && answer.is_commit(&self.plan.git_commit)
+                    && answer.slot == Some(self.plan.to)
+            };
+            in_a_row = if answer.as_ref().is_ok_and(is_new) { in_a_row + 1 } else { 0 };
+            if in_a_row >= strategy.health_successes {
+                return Ok(format!("the public path answered with it {in_a_row} times in a row"));
+            }
+            if Instant::now() >= deadline {
+                let why = match &answer {
+                    Ok(answer) => format!(
+                        "{}, commit {}, slot {}",
+                        answer.why(),
+                        answer.git_commit.as_deref().unwrap_or("not told"),
+                        answer.slot.map_or("not told", Slot::as_str)
+                    ),
+                    Err(e) => said_whole(e),
+                };
+                return Err(Failure::new(
+                    FailureKind::Unhealthy,
+                    format!("the public path does not answer with {}: {why}", self.plan.version),
+                )
+                .next("look at the Caddyfile: the site must import the snippet, and `proxy.public_url` must lead to it"));
+            }
+            tokio::time::sleep(strategy.health_interval).await;
+        }
+    }
+
+    async fn retire_old_slot(&self) -> Result<String, Failure> {
+        let Some(old) = &self.plan.from else {
+            return Ok("there was none".into());
+        };
+        let failed = |e: &dyn std::error::Error| {
+            Failure::caused_by(
+                FailureKind::Other,
+                format!("{} in {} could not be retired", old.version, old.slot),
+                e,
+            )
+            .next("look at `systemctl status docker` on the node")
+        };
+        let begun = Instant::now();
+        let drain = self.node.strategy.drain;
+        let left = self.node.traffic.drained(old.slot, drain).await;
+        let left = left.map_err(|e| failed(&e))?;
+        let drained = begun.elapsed();
+        let stopped = self.node.containers.stop_slot(old.slot).await;
+        stopped.map_err(|e| failed(&e))?;
+        Ok(format!(
+            "drained in {} ms ({left} connections left), {} stopped",
+            drained.as_millis(),
+            old.version
+        ))
+    }
+
+    async fn drop_the_scratch(&self) -> Result<(), Failure> {
+        let dropped = self.node.database.drop_scratch(self.operation.id).await;
+        dropped.map_err(|e| {
+            Failure::caused_by(FailureKind::Other, "the scratch database was not dropped", &e)
+                .next("look at the database's logs on the node")
+        })
+    }
+}
+
+/// Removes release images that no rollback can need.
+pub(super) async fn tidy(deployment: &Deployment<'_>) -> Result<(), Failure> {
+    let node = deployment.node;
+    let failed = |e: &dyn std::error::Error| {
+        Failure::caused_by(FailureKind::Other, "old images were not removed", e)
+    };
+    let served = node.state.served_releases().await.map_err(|e| failed(&e))?;
+    let mut keep = vec![deployment.release.image.clone()];
+    for id in served.into_iter().take(node.strategy.keep_releases as usize) {
+        let release = node.state.release(id).await.map_err(|e| failed(&e))?;
+        keep.extend(release.map(|release| release.image));
+    }
+    node.containers.prune_images(&keep).await.map_err(|e| failed(&e))?;
+    Ok(())
+}
+
+fn wrong_commit(answer: &Answer, expected: &str) -> String {
+    format!(
+        "it answers as commit {}, but the release is {expected}",
+        answer.git_commit.as_deref().unwrap_or("unknown")
+    )
+}
+
+fn said_whole(error: &HealthError) -> String {
+    Failure::caused_by(FailureKind::Other, "no answer", error).to_string()
+}

@@ -1,0 +1,187 @@
+//! Fail at every step, crash at every step, undo twice: on fakes, with a real journal.
+//!
+//! Every call that a deployment makes to the outside is numbered. For each of them, in turn, the
+//! world makes it fail, or cuts the power before or after it took effect. Whatever happens, the
+//! node must end on exactly one known version with nothing left over.
+
+mod fakes;
+
+use std::sync::Arc;
+
+use fakes::{Fault, World};
+use togather_model::{EventKind, OperationState, Step, Undo};
+
+const OLD: &str = "1.0.0";
+const NEW: &str = "2.0.0";
+
+/// What a power cut and the restart after it leave behind.
+async fn carry_out_with(world: &Arc<World>) -> OperationState {
+    match world.deploy().await {
+        Some(ending) => ending,
+        None => {
+            world.end_of_fault();
+            world.restart().await.expect("an interrupted operation")
+        }
+    }
+}
+
+fn assert_on_one_known_version(world: &World, ending: OperationState, what: &str) {
+    let facts = world.facts();
+    let expected = match ending {
+        OperationState::Done => NEW,
+        OperationState::Undone => OLD,
+        OperationState::Stuck | OperationState::Running => panic!("{what}: ended {ending}"),
+    };
+    assert_eq!(facts.serving.as_deref(), Some(expected), "{what}: {facts:#?}");
+    assert_eq!(facts.running, [expected], "{what}: only what serves runs: {facts:#?}");
+    assert_eq!(facts.scratch_databases, 0, "{what}: {facts:#?}");
+    if ending == OperationState::Undone {
+        assert_eq!(facts.containers, 1, "{what}: the new container is gone: {facts:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_that_nothing_disturbs_is_done() {
+    let world = World::with_one_version_live(OLD).await;
+    assert_eq!(world.deploy().await, Some(OperationState::Done));
+    assert_on_one_known_version(&world, OperationState::Done, "undisturbed");
+
+    let steps = world.events().await.into_iter().filter_map(|e| match e.kind {
+        EventKind::StepDone { step, .. } => Some(step),
+        _ => None,
+    });
+    assert!(steps.eq(Step::ALL), "all fourteen steps, in order");
+}
+
+#[tokio::test]
+async fn failing_at_every_call_ends_on_one_known_version() {
+    let calls = World::count_calls(OLD).await;
+    assert!(calls > 25, "the fakes are called: {calls}");
+    let (mut done, mut undone) = (0, 0);
+    for call in 0..calls {
+        let world = World::with_one_version_live(OLD).await;
+        world.inject(call, Fault::Fail);
+        let ending = world.deploy().await.expect("an ending");
+        let what = format!("call {call} ({}) fails", world.name_of(call));
+        assert_on_one_known_version(&world, ending, &what);
+        match ending {
+            OperationState::Done => done += 1,
+            _ => undone += 1,
+        }
+    }
+    assert!(undone > 10, "most failures take the deployment back: {undone}");
+    assert!(done > 0, "one lost health answer, or a failure to tidy, does not: {done}");
+}
+
+#[tokio::test]
+async fn a_power_cut_at_every_call_ends_on_one_known_version() {
+    let calls = World::count_calls(OLD).await;
+    for call in 0..calls {
+        for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+            let world = World::with_one_version_live(OLD).await;
+            world.inject(call, fault);
+            let ending = carry_out_with(&world).await;
+            let what = format!("call {call} ({}): {fault:?}", world.name_of(call));
+            assert_on_one_known_version(&world, ending, &what);
+
+            let events = world.events().await;
+            let switched = events.iter().any(|e| {
+                matches!(e.kind, EventKind::StepDone { step: Step::SwitchTraffic, .. })
+            });
+            let expected = if switched { OperationState::Done } else { OperationState::Undone };
+            assert_eq!(ending, expected, "{what}: before the switch back, after it forward");
+            assert!(events.iter().map(|e| e.sequence).eq(1..=events.len() as u64));
+            assert!(events.last().is_some_and(|e| e.kind.is_ending()), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_power_cut_while_taking_back_changes_nothing_about_the_ending() {
+    let undo_calls = {
+        let world = World::with_one_version_live(OLD).await;
+        world.inject_at("traffic.switch", Fault::CrashAfter);
+        world.deploy().await;
+        world.end_of_fault();
+        world.restart().await;
+        world.calls_since_restart()
+    };
+    assert!(undo_calls > 3);
+    for call in 0..undo_calls {
+        let world = World::with_one_version_live(OLD).await;
+        world.inject_at("traffic.switch", Fault::CrashAfter);
+        world.deploy().await;
+        world.end_of_fault();
+        world.inject(call, Fault::CrashAfter);
+        if world.restart().await.is_none() {
+            world.end_of_fault();
+            let ending = world.restart().await.expect("an ending");
+            assert_on_one_known_version(&world, ending, &format!("second cut at {call}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_undo_may_run_twice() {
+    for stop_after in Step::ALL {
+        let world = World::with_one_version_live(OLD).await;
+        world.inject_after_step(stop_after);
+        world.deploy().await;
+        world.end_of_fault();
+        for step in Step::ALL.into_iter().rev().filter(|s| *s <= stop_after) {
+            for time in ["once", "twice"] {
+                let undone = world.take_back(step.undo()).await;
+                assert!(undone.is_ok(), "undo of {step} {time} after {stop_after}: {undone:?}");
+            }
+        }
+        assert_on_one_known_version(&world, OperationState::Undone, &format!("{stop_after}"));
+    }
+}
+
+#[tokio::test]
+async fn an_undo_that_fails_for_good_is_stuck_and_tells_what_is_true() {
+    let world = World::with_one_version_live(OLD).await;
+    world.spoil_new_version_on_the_public_path();
+    world.break_for_good("traffic.switch", 1);
+    assert_eq!(world.deploy().await, Some(OperationState::Stuck));
+    let events = world.events().await;
+    let Some(EventKind::Stuck { failure, .. }) = events.last().map(|e| &e.kind) else {
+        panic!("the last event is the ending");
+    };
+    assert_eq!(failure.step, Some(Step::SwitchTraffic));
+    assert!(failure.next.iter().any(|n| n.contains("traffic goes to")), "{failure:?}");
+    assert!(failure.next.iter().any(|n| n.contains("runs 2.0.0")), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_first_deployment_that_fails_leaves_an_empty_node() {
+    let world = World::empty().await;
+    world.spoil_new_version();
+    assert_eq!(world.deploy().await, Some(OperationState::Undone));
+    let facts = world.facts();
+    assert_eq!((facts.serving, facts.containers), (None, 0));
+}
+
+#[tokio::test]
+async fn a_failed_rehearsal_never_touches_the_live_database() {
+    let world = World::with_one_version_live(OLD).await;
+    world.break_for_good("database.rehearse", 0);
+    assert_eq!(world.deploy().await, Some(OperationState::Undone));
+    assert!(!world.was_called("database.migrate"));
+    assert_eq!(world.facts().scratch_databases, 0);
+}
+
+#[tokio::test]
+async fn a_version_that_goes_bad_in_the_soak_goes_back() {
+    let world = World::with_one_version_live(OLD).await;
+    world.spoil_new_version_in_the_soak();
+    assert_eq!(world.deploy().await, Some(OperationState::Undone));
+    assert_on_one_known_version(&world, OperationState::Undone, "bad in the soak");
+}
+
+#[test]
+fn steps_that_change_what_serves_can_be_taken_back() {
+    for step in [Step::StartSlot, Step::SwitchTraffic, Step::RetireOldSlot] {
+        assert!(!matches!(step.undo(), Undo::Nothing | Undo::Impossible));
+    }
+}

@@ -1,0 +1,338 @@
+//! A world of fakes that fails and loses power on demand. Its facts outlive the agent, as Docker's
+//! and PostgreSQL's do; the journal is a real one.
+
+mod outside;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use outside::Outside;
+use togather_model::{
+    Digest, Event, Failure, Hook, Image, Migration, Operation, OperationKind, OperationState, Plan,
+    Release, Schema, Slot, Step, Strategy, Timestamp, Ulid, Undo,
+    planner::{self, Request},
+    release::SCHEMA,
+};
+use tokio::sync::Notify;
+
+use crate::{
+    containers::SlotContainer, deploy::Deployment, node::Node, snapshots::Manifest, state::State,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The call has no effect and an error.
+    Fail,
+    /// The power goes before the call took effect.
+    CrashBefore,
+    /// The power goes after it took effect, before the agent heard of it.
+    CrashAfter,
+}
+
+/// What is true outside the agent.
+#[derive(Debug, Default)]
+struct Truth {
+    slots: BTreeMap<Slot, SlotContainer>,
+    snippet: Option<Slot>,
+    base: bool,
+    schema: Option<u64>,
+    scratch: Vec<Ulid>,
+    snapshots: Vec<Manifest>,
+    calls: Vec<&'static str>,
+    calls_before_restart: usize,
+    fault: Option<(When, Fault)>,
+    broken_for_good: Option<(&'static str, usize)>,
+    bad_new_version: Option<Bad>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Call(usize),
+    Named(&'static str),
+    StepDone(Step),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bad {
+    Always,
+    OnPublicPath,
+    OnceOldIsStopped,
+}
+
+/// What the tests look at.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) serving: Option<String>,
+    pub(super) running: Vec<String>,
+    pub(super) containers: usize,
+    pub(super) scratch_databases: usize,
+}
+
+pub(super) struct World {
+    truth: Mutex<Truth>,
+    power_cut: Notify,
+    state: State,
+    release: Release,
+    release_id: Digest,
+    // Keeps the state file's folder for as long as the world.
+    _folder: tempfile::TempDir,
+}
+
+fn release(version: &str, migrations: u64) -> Release {
+    Release {
+        schema: SCHEMA.into(),
+        version: version.into(),
+        git_commit: format!("{:a<40}", version.replace('.', "")),
+        image: Image::Registry {
+            repository: "registry:5000/app".into(),
+            digest: Digest::of(version.as_bytes()),
+        },
+        migrations: (1..=migrations)
+            .map(|version| Migration {
+                version,
+                file: format!("{version:06}_x.up.sql"),
+                sql: "SELECT 1".into(),
+            })
+            .collect(),
+        oldest_schema: None,
+        hooks: vec![Hook {
+            command: vec!["sync".into()],
+            timeout: Duration::from_secs(1),
+        }],
+        built_at: Timestamp::UNIX_EPOCH,
+        attestation: None,
+    }
+}
+
+impl World {
+    pub(super) async fn empty() -> Arc<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(&folder.path().join("state.db"), Timestamp::UNIX_EPOCH)
+            .await
+            .unwrap();
+        let release = release(super::NEW, 2);
+        let release_id = state.keep_release(&release.to_bytes().unwrap()).await.unwrap();
+        Arc::new(Self {
+            truth: Mutex::default(),
+            power_cut: Notify::new(),
+            state,
+            release,
+            release_id,
+            _folder: folder,
+        })
+    }
+
+    pub(super) async fn with_one_version_live(version: &str) -> Arc<Self> {
+        let world = Self::empty().await;
+        let old = release(version, 1);
+        let id = world.state.keep_release(&old.to_bytes().unwrap()).await.unwrap();
+        let mut truth = world.truth();
+        truth.base = true;
+        truth.schema = Some(1);
+        truth.snippet = Some(Slot::Blue);
+        truth.slots.insert(
+            Slot::Blue,
+            SlotContainer {
+                release: Some(id),
+                version: version.into(),
+                running: true,
+                exit_code: None,
+            },
+        );
+        drop(truth);
+        world
+    }
+
+    /// How many calls an undisturbed deployment makes.
+    pub(super) async fn count_calls(version: &str) -> usize {
+        let world = Self::with_one_version_live(version).await;
+        world.deploy().await.unwrap();
+        world.truth().calls.len()
+    }
+
+    fn truth(&self) -> MutexGuard<'_, Truth> {
+        self.truth.lock().unwrap()
+    }
+
+    pub(super) fn inject(&self, call: usize, fault: Fault) {
+        let mut truth = self.truth();
+        let call = truth.calls_before_restart + call;
+        truth.fault = Some((When::Call(call), fault));
+    }
+
+    pub(super) fn inject_at(&self, name: &'static str, fault: Fault) {
+        self.truth().fault = Some((When::Named(name), fault));
+    }
+
+    pub(super) fn inject_after_step(&self, step: Step) {
+        self.truth().fault = Some((When::StepDone(step), Fault::CrashAfter));
+    }
+
+    pub(super) fn end_of_fault(&self) {
+        let mut truth = self.truth();
+        truth.fault = None;
+        truth.calls_before_restart = truth.calls.len();
+    }
+
+    pub(super) fn spoil_new_version(&self) {
+        self.truth().bad_new_version = Some(Bad::Always);
+    }
+
+    pub(super) fn spoil_new_version_on_the_public_path(&self) {
+        self.truth().bad_new_version = Some(Bad::OnPublicPath);
+    }
+
+    pub(super) fn spoil_new_version_in_the_soak(&self) {
+        self.truth().bad_new_version = Some(Bad::OnceOldIsStopped);
+    }
+
+    /// Lets this call succeed so many times and fail ever after.
+    pub(super) fn break_for_good(&self, name: &'static str, after: usize) {
+        self.truth().broken_for_good = Some((name, after));
+    }
+
+    pub(super) fn name_of(&self, call: usize) -> &'static str {
+        self.truth().calls.get(call).copied().unwrap_or("not reached")
+    }
+
+    pub(super) fn was_called(&self, name: &str) -> bool {
+        self.truth().calls.contains(&name)
+    }
+
+    pub(super) fn calls_since_restart(&self) -> usize {
+        let truth = self.truth();
+        truth.calls.len() - truth.calls_before_restart
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        let truth = self.truth();
+        let running = |slot: &Slot| truth.slots.get(slot).filter(|held| held.running);
+        Facts {
+            serving: truth.snippet.as_ref().and_then(running).map(|held| held.version.clone()),
+            running: Slot::ALL.iter().filter_map(running).map(|held| held.version.clone()).collect(),
+            containers: truth.slots.len(),
+            scratch_databases: truth.scratch.len(),
+        }
+    }
+
+    fn node(self: &Arc<Self>) -> Node {
+        let outside = Outside(Arc::clone(self));
+        Node {
+            name: "node-1".into(),
+            strategy: Strategy {
+                health_timeout: Duration::from_millis(20),
+                health_interval: Duration::from_millis(1),
+                ..Strategy::default()
+            },
+            attesters: Arc::new(outside.clone()),
+            containers: Arc::new(outside.clone()),
+            traffic: Arc::new(outside.clone()),
+            health: Arc::new(outside.clone()),
+            database: Arc::new(outside.clone()),
+            snapshots: Arc::new(outside.clone()),
+            host: Arc::new(outside),
+            state: self.state.clone(),
+        }
+    }
+
+    /// Plans and carries a deployment out; `None`: the power went.
+    pub(super) async fn deploy(self: &Arc<Self>) -> Option<OperationState> {
+        let node = self.node();
+        let plan = self.plan();
+        let operation = Operation {
+            id: plan.operation_id,
+            kind: OperationKind::Deploy,
+            operator: "alice".into(),
+            rollout: None,
+            release: self.release_id,
+            version: self.release.version.clone(),
+            state: OperationState::Running,
+            started_at: Timestamp::UNIX_EPOCH,
+            ended_at: None,
+            failure: None,
+        };
+        self.state.begin_operation(&operation, &plan).await.unwrap();
+        let deployment = Deployment::new(&node, &operation, &plan, &self.release);
+        tokio::select! {
+            ending = deployment.carry_out() => Some(ending),
+            () = self.power_cut.notified() => None,
+        }
+    }
+
+    /// Starts the agent again: it takes up what it finds; `None`: the power went once more, or
+    /// there was nothing to take up.
+    pub(super) async fn restart(self: &Arc<Self>) -> Option<OperationState> {
+        let node = self.node();
+        let (operation, plan) = self.state.running().await.unwrap()?;
+        let deployment = Deployment::new(&node, &operation, &plan, &self.release);
+        tokio::select! {
+            ending = deployment.resume() => Some(ending.unwrap()),
+            () = self.power_cut.notified() => None,
+        }
+    }
+
+    pub(super) async fn take_back(self: &Arc<Self>, undo: Undo) -> Result<String, Failure> {
+        let node = self.node();
+        let (operation, plan) = self.state.running().await.unwrap().unwrap();
+        Deployment::new(&node, &operation, &plan, &self.release).take_back(undo).await
+    }
+
+    pub(super) async fn events(&self) -> Vec<Event> {
+        let operation = self.state.operations(None, 1).await.unwrap().remove(0);
+        self.state.events(operation.id, 0).await.unwrap()
+    }
+
+    /// The plan that the planner makes of an undisturbed world.
+    fn plan(&self) -> Plan {
+        let truth = self.truth();
+        let live = truth.snippet.map(|slot| togather_model::Live {
+            slot,
+            release: truth.slots[&slot].release.unwrap(),
+            version: truth.slots[&slot].version.clone(),
+            git_commit: release(&truth.slots[&slot].version, 1).git_commit,
+            schema: 1,
+        });
+        let observed = togather_model::Observed {
+            node: "node-1".into(),
+            live_healthy: live.is_some(),
+            live,
+            schema: truth.schema(),
+            database_bytes: 1,
+            disk_free: u64::MAX,
+            problems: vec![],
+        };
+        let request = Request {
+            operation_id: Ulid::from_parts(7, 7),
+            kind: OperationKind::Deploy,
+            release_id: self.release_id,
+            soak: Some(Duration::from_millis(2)),
+        };
+        planner::plan(&observed, &self.release, &Strategy::default(), &request).unwrap()
+    }
+}
+
+impl Truth {
+    fn schema(&self) -> Schema {
+        match (self.base, self.schema) {
+            (false, _) => Schema::NoDatabase,
+            (true, None) => Schema::Empty,
+            (true, Some(version)) => Schema::At { version, dirty: false },
+        }
+    }
+
+    fn is_bad(&self, slot: Slot, public: bool) -> bool {
+        let is_new = self.slots.get(&slot).is_some_and(|held| held.version == super::NEW);
+        is_new
+            && match self.bad_new_version {
+                None => false,
+                Some(Bad::Always) => true,
+                Some(Bad::OnPublicPath) => public,
+                Some(Bad::OnceOldIsStopped) => {
+                    self.slots.get(&slot.other()).is_some_and(|old| !old.running)
+                }
+            }
+    }
+}

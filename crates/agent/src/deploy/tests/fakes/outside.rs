@@ -1,0 +1,358 @@
+//! The outside as the agent's traits see it: each verb is one numbered call.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use togather_model::{
+    Digest, EventKind, Failure, Image, Migration, Schema, Slot, Timestamp, Ulid,
+};
+
+use super::{Fault, Truth, When, World, release};
+use crate::{
+    containers::{App, Containers, ContainersError, Engine, Finished, SlotContainer},
+    database::{Database, DatabaseError, Migrated},
+    health::{Answer, Health, HealthError, Requests},
+    host::Host,
+    migrations::MigrationError,
+    node::Attesters,
+    snapshots::{Manifest, SnapshotError, Snapshots, Wanted},
+    traffic::{Traffic, TrafficError},
+};
+
+/// The outside as the agent's traits see it.
+#[derive(Clone)]
+pub(super) struct Outside(pub(super) Arc<World>);
+
+impl Outside {
+    /// Counts the call, lets the fault happen if its turn has come, and has the effect.
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        effect: impl FnOnce(&mut Truth) -> T + Send,
+    ) -> Result<T, String> {
+        let (fault, broken) = {
+            let mut truth = self.0.truth();
+            let number = truth.calls.len();
+            truth.calls.push(name);
+            let fault = match truth.fault {
+                Some((When::Call(n), fault)) if n == number => Some(fault),
+                Some((When::Named(n), fault)) if n == name => Some(fault),
+                _ => None,
+            };
+            let times = truth.calls.iter().filter(|called| **called == name).count();
+            let broken = truth
+                .broken_for_good
+                .is_some_and(|(broken, after)| broken == name && times > after);
+            (fault, broken)
+        };
+        if fault == Some(Fault::Fail) || broken {
+            return Err(format!("{name} was made to fail"));
+        }
+        if fault == Some(Fault::CrashBefore) {
+            self.cut_the_power().await;
+        }
+        self.cut_after_step().await;
+        let result = effect(&mut self.0.truth());
+        if fault == Some(Fault::CrashAfter) {
+            self.cut_the_power().await;
+        }
+        Ok(result)
+    }
+
+    async fn cut_after_step(&self) {
+        let Some((When::StepDone(step), _)) = self.0.truth().fault else {
+            return;
+        };
+        let done = self.0.events().await.into_iter().any(|event| {
+            matches!(event.kind, EventKind::StepDone { step: s, .. } if s == step)
+        });
+        if done {
+            self.cut_the_power().await;
+        }
+    }
+
+    async fn cut_the_power(&self) -> ! {
+        self.0.power_cut.notify_one();
+        pending().await
+    }
+
+    async fn answer(&self, slot: Option<Slot>, public: bool) -> Result<Answer, HealthError> {
+        let name = if public { "health.public" } else { "health.slot" };
+        let answer = self.call(name, |truth| {
+            let slot = slot.or(truth.snippet).ok_or("no version is live")?;
+            let held = truth.slots.get(&slot).filter(|held| held.running);
+            let held = held.ok_or("connection refused")?;
+            let bad = truth.is_bad(slot, public);
+            Ok(Answer {
+                http_status: if bad { 503 } else { 200 },
+                status: Some(if bad { "unhealthy" } else { "healthy" }.into()),
+                version: Some(held.version.clone()),
+                git_commit: Some(release(&held.version, 1).git_commit),
+                slot: Some(slot),
+                checks: vec![],
+                latency: Duration::from_millis(1),
+            })
+        });
+        let answer: Result<Answer, &str> = answer.await.map_err(HealthError::Other)?;
+        answer.map_err(|e| HealthError::Other(e.into()))
+    }
+}
+
+impl Attesters for Outside {
+    fn check(&self, _: &[u8], _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl Host for Outside {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn disk_free(&self) -> std::io::Result<u64> {
+        Ok(u64::MAX)
+    }
+}
+
+#[async_trait]
+impl Containers for Outside {
+    async fn engine(&self) -> Result<Engine, ContainersError> {
+        let engine = Engine {
+            version: "20.10.24".into(),
+            data_root: "/".into(),
+        };
+        self.call("containers.engine", |_| engine).await.map_err(ContainersError::Other)
+    }
+
+    async fn base_exists(&self) -> Result<bool, ContainersError> {
+        let exists = self.call("containers.base_exists", |truth| truth.base).await;
+        exists.map_err(ContainersError::Other)
+    }
+
+    async fn base_up(&self) -> Result<Vec<String>, ContainersError> {
+        let up = self.call("containers.base_up", |truth| truth.base = true).await;
+        up.map(|()| vec![]).map_err(ContainersError::Other)
+    }
+
+    async fn has_image(&self, _: &Image) -> Result<bool, ContainersError> {
+        self.call("containers.has_image", |_| false).await.map_err(ContainersError::Other)
+    }
+
+    async fn fetch(&self, _: &Image) -> Result<(), ContainersError> {
+        self.call("containers.fetch", |_| ()).await.map_err(ContainersError::Other)
+    }
+
+    async fn load(&self, _: &Image, _: &std::path::Path) -> Result<(), ContainersError> {
+        Ok(())
+    }
+
+    async fn start_slot(&self, slot: Slot, app: &App) -> Result<(), ContainersError> {
+        let held = SlotContainer {
+            release: Some(app.release),
+            version: app.version.clone(),
+            running: true,
+            exit_code: None,
+        };
+        let started = self.call("containers.start_slot", |truth| truth.slots.insert(slot, held));
+        started.await.map(|_| ()).map_err(ContainersError::Other)
+    }
+
+    async fn restart_slot(&self, slot: Slot) -> Result<(), ContainersError> {
+        let restarted = self.call("containers.restart_slot", |truth| {
+            let held = truth.slots.get_mut(&slot).ok_or("no such container")?;
+            held.running = true;
+            Ok(())
+        });
+        let restarted: Result<(), &str> = restarted.await.map_err(ContainersError::Other)?;
+        restarted.map_err(|e| ContainersError::Other(e.into()))
+    }
+
+    async fn stop_slot(&self, slot: Slot) -> Result<(), ContainersError> {
+        let stopped = self.call("containers.stop_slot", |truth| {
+            if let Some(held) = truth.slots.get_mut(&slot) {
+                held.running = false;
+            }
+        });
+        stopped.await.map_err(ContainersError::Other)
+    }
+
+    async fn remove_slot(&self, slot: Slot) -> Result<(), ContainersError> {
+        let removed = self.call("containers.remove_slot", |truth| truth.slots.remove(&slot));
+        removed.await.map(|_| ()).map_err(ContainersError::Other)
+    }
+
+    async fn slot(&self, slot: Slot) -> Result<Option<SlotContainer>, ContainersError> {
+        let held = self.call("containers.slot", |truth| truth.slots.get(&slot).cloned());
+        held.await.map_err(ContainersError::Other)
+    }
+
+    async fn run_in_slot(
+        &self,
+        _: Slot,
+        _: &[String],
+        _: Duration,
+    ) -> Result<Finished, ContainersError> {
+        let finished = Finished {
+            exit_code: 0,
+            output: String::new(),
+        };
+        let ran = self.call("containers.run_in_slot", |_| finished).await;
+        ran.map_err(ContainersError::Other)
+    }
+
+    async fn logs(&self, _: Slot, _: usize) -> Result<String, ContainersError> {
+        Ok(String::new())
+    }
+
+    async fn prune_images(&self, _: &[Image]) -> Result<Vec<String>, ContainersError> {
+        self.call("containers.prune_images", |_| vec![]).await.map_err(ContainersError::Other)
+    }
+}
+
+#[async_trait]
+impl Traffic for Outside {
+    async fn ready(&self) -> Result<(), TrafficError> {
+        self.call("traffic.ready", |_| ()).await.map_err(TrafficError::Other)
+    }
+
+    async fn live(&self) -> Result<Option<Slot>, TrafficError> {
+        let live = self.call("traffic.live", |truth| truth.snippet).await;
+        live.map_err(TrafficError::Other)
+    }
+
+    async fn switch(&self, to: Option<Slot>) -> Result<(), TrafficError> {
+        let switched = self.call("traffic.switch", |truth| truth.snippet = to).await;
+        switched.map_err(TrafficError::Other)
+    }
+
+    async fn drained(&self, _: Slot, _: Duration) -> Result<usize, TrafficError> {
+        self.call("traffic.drained", |_| 0).await.map_err(TrafficError::Other)
+    }
+}
+
+#[async_trait]
+impl Health for Outside {
+    async fn slot(&self, slot: Slot) -> Result<Answer, HealthError> {
+        self.answer(Some(slot), false).await
+    }
+
+    async fn public(&self) -> Result<Answer, HealthError> {
+        self.answer(None, true).await
+    }
+
+    async fn requests(&self, _: Slot) -> Result<Option<Requests>, HealthError> {
+        self.call("health.requests", |_| None).await.map_err(HealthError::Other)
+    }
+}
+
+#[async_trait]
+impl Database for Outside {
+    async fn schema(&self) -> Result<Schema, DatabaseError> {
+        let schema = self.call("database.schema", |truth| truth.schema()).await;
+        schema.map_err(DatabaseError::Other)
+    }
+
+    async fn bytes(&self) -> Result<u64, DatabaseError> {
+        self.call("database.bytes", |_| 1).await.map_err(DatabaseError::Other)
+    }
+
+    async fn missing_extensions(&self) -> Result<Vec<String>, DatabaseError> {
+        let missing = self.call("database.missing_extensions", |_| vec![]).await;
+        missing.map_err(DatabaseError::Other)
+    }
+
+    async fn create_extensions(&self) -> Result<(), DatabaseError> {
+        let created = self.call("database.create_extensions", |_| ()).await;
+        created.map_err(DatabaseError::Other)
+    }
+
+    async fn migrate(
+        &self,
+        migrations: &[Migration],
+        _: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Migrated, MigrationError> {
+        let version = migrations.last().map(|m| m.version);
+        let migrated = self.call("database.migrate", |truth| {
+            truth.schema = version;
+            Migrated {
+                files: vec![],
+                version,
+            }
+        });
+        migrated.await.map_err(MigrationError::Other)
+    }
+
+    async fn rehearse(
+        &self,
+        operation: Ulid,
+        _: &[Migration],
+        _: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Migrated, MigrationError> {
+        let rehearsed = self.call("database.rehearse", |truth| {
+            assert!(truth.scratch.contains(&operation), "there is a copy to rehearse on");
+            Migrated {
+                files: vec![],
+                version: None,
+            }
+        });
+        rehearsed.await.map_err(MigrationError::Other)
+    }
+
+    async fn drop_scratch(&self, operation: Ulid) -> Result<(), DatabaseError> {
+        let dropped = self.call("database.drop_scratch", |truth| {
+            truth.scratch.retain(|scratch| *scratch != operation);
+        });
+        dropped.await.map_err(DatabaseError::Other)
+    }
+}
+
+#[async_trait]
+impl Snapshots for Outside {
+    async fn create(
+        &self,
+        wanted: &Wanted,
+        say: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Manifest, SnapshotError> {
+        say("dumping".into());
+        let created = self.call("snapshots.create", |truth| {
+            let manifest = manifest(wanted, truth.schema);
+            truth.snapshots.push(manifest.clone());
+            manifest
+        });
+        created.await.map_err(SnapshotError::Other)
+    }
+
+    async fn prove(
+        &self,
+        snapshot: Ulid,
+        operation: Ulid,
+        _: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Manifest, SnapshotError> {
+        let proven = self.call("snapshots.prove", |truth| {
+            truth.scratch.push(operation);
+            let mut taken = truth.snapshots.iter();
+            taken.find(|taken| taken.id == snapshot).cloned()
+        });
+        let proven = proven.await.map_err(SnapshotError::Other)?;
+        proven.ok_or_else(|| SnapshotError::Other("no such snapshot".into()))
+    }
+
+    async fn list(&self) -> Result<Vec<Manifest>, SnapshotError> {
+        Ok(self.0.truth().snapshots.clone())
+    }
+}
+
+fn manifest(wanted: &Wanted, schema: Option<u64>) -> Manifest {
+    Manifest {
+        id: wanted.id,
+        database: "togather".into(),
+        dump: "togather.dump".into(),
+        taken_at: wanted.at,
+        reason: wanted.reason,
+        git_commit: wanted.git_commit.clone(),
+        schema,
+        bytes: 1,
+        sha256: Digest::of(b"dump"),
+        verified_at: None,
+    }
+}

@@ -1,0 +1,97 @@
+//! A health answer: the Togather server's JSON, or whatever another app says.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use togather_model::Slot;
+
+/// The fewest digits by which a shortened commit is recognised; git itself shortens to seven.
+const SHORT_COMMIT: usize = 7;
+
+/// An answer to a health question. What the app does not report is `None`, and is not checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub http_status: u16,
+    /// `healthy`, `degraded` or `unhealthy`, if the answer was JSON that says so.
+    pub status: Option<String>,
+    /// The version that answered.
+    pub version: Option<String>,
+    /// The git commit that answered.
+    pub git_commit: Option<String>,
+    /// The slot, from the body or from the proxy's `X-Togather-Slot` header.
+    pub slot: Option<Slot>,
+    /// The checks the app reports.
+    pub checks: Vec<Check>,
+    /// How long the answer took.
+    pub latency: Duration,
+}
+
+/// One check of a health answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Its name, for example `database`.
+    pub name: String,
+    /// `pass`, `warn` or `fail`.
+    pub status: String,
+    /// What it found.
+    pub message: String,
+}
+
+impl Answer {
+    /// Reads a body leniently: what is missing or of another shape is not reported, no more.
+    pub(super) fn read(http_status: u16, body: &[u8], latency: Duration) -> Self {
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = |key: &str| {
+            let text = json.get(key)?.as_str()?;
+            (!text.is_empty()).then(|| text.to_owned())
+        };
+        Self {
+            http_status,
+            status: text("status"),
+            version: text("version"),
+            git_commit: text("git_commit"),
+            slot: text("slot").and_then(|slot| slot.parse().ok()),
+            checks: json.get("checks").and_then(Value::as_object).map_or_else(Vec::new, |checks| {
+                checks.iter().map(|(name, check)| Check::read(name, check)).collect()
+            }),
+            latency,
+        }
+    }
+
+    /// Whether the app says it is well: a 2xx status and, if it names one, the status `healthy`.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        (200..300).contains(&self.http_status)
+            && self.status.as_deref().is_none_or(|status| status == "healthy")
+    }
+
+    /// Whether this commit answered, as far as the app says. It may shorten the commit.
+    #[must_use]
+    pub fn is_commit(&self, git_commit: &str) -> bool {
+        self.git_commit.as_deref().is_none_or(|said| {
+            said == git_commit || (said.len() >= SHORT_COMMIT && git_commit.starts_with(said))
+        })
+    }
+
+    /// The answer in words, above all what is wrong with it.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let status = self.status.as_deref().unwrap_or("no status told");
+        let complaints = self.checks.iter().filter(|check| check.status != "pass");
+        let complaints =
+            complaints.map(|check| format!("; {}: {} {}", check.name, check.status, check.message));
+        format!("HTTP {}, {status}{}", self.http_status, complaints.collect::<String>())
+    }
+}
+
+impl Check {
+    fn read(name: &str, check: &Value) -> Self {
+        let text = |key: &str| check.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self {
+            name: name.to_owned(),
+            status: text("status"),
+            message: text("message"),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A node: the outside things it is made of, each behind the verbs the domain needs.
+
+use std::sync::Arc;
+
+use togather_model::{Failure, FailureKind, Live, Observed, Release, Schema, Slot, Strategy};
+
+use crate::{
+    containers::Containers, database::Database, health::Health, host::Host, snapshots::Snapshots,
+    state::State, traffic::Traffic,
+};
+
+/// Everything a deployment touches.
+#[derive(Clone)]
+pub struct Node {
+    /// The node's name.
+    pub name: String,
+    /// How it wants to be deployed to.
+    pub strategy: Strategy,
+    /// Who may attest releases.
+    pub attesters: Arc<dyn Attesters>,
+    /// Docker.
+    pub containers: Arc<dyn Containers>,
+    /// Caddy.
+    pub traffic: Arc<dyn Traffic>,
+    /// The app, over HTTP.
+    pub health: Arc<dyn Health>,
+    /// PostgreSQL.
+    pub database: Arc<dyn Database>,
+    /// The snapshot store.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// Clock and disk.
+    pub host: Arc<dyn Host>,
+    /// What the node remembers.
+    pub state: State,
+}
+
+/// Who may say that a release passed the tests.
+pub trait Attesters: Send + Sync {
+    /// Checks a signature in the attestation namespace over these bytes.
+    ///
+    /// # Errors
+    /// It is not by anyone this node trusts.
+    fn check(&self, attested: &[u8], signature: &str) -> Result<(), Failure>;
+}
+
+impl Node {
+    /// Looks at everything a deployment relies on, changing nothing. What is wrong is a problem in
+    /// the answer, never an error: all of it is found in one go.
+    pub async fn observe(&self) -> Observed {
+        let mut problems = Vec::new();
+        let mut note = |failure: Failure| problems.push(failure);
+
+        let base_exists = match self.containers.engine().await {
+            Ok(_) => self.containers.base_exists().await.map_err(|e| {
+                Failure::caused_by(FailureKind::Other, "the base services could not be looked at", &e)
+                    .next("look at `systemctl status docker` on the node")
+            }),
+            Err(e) => Err(Failure::caused_by(FailureKind::Other, "Docker does not answer", &e)
+                .next("look at `systemctl status docker` on the node")),
+        };
+        let base_exists = base_exists.map_err(&mut note).unwrap_or(true);
+
+        if let Err(e) = self.traffic.ready().await {
+            note(
+                Failure::caused_by(FailureKind::Other, "a traffic switch would not work", &e)
+                    .next("look at `systemctl status caddy` and the Caddyfile on the node"),
+            );
+        }
+        let disk_free = self.host.disk_free().unwrap_or_else(|e| {
+            note(
+                Failure::caused_by(FailureKind::Other, "the free disk could not be measured", &e)
+                    .next("look at `df -h` on the node"),
+            );
+            u64::MAX
+        });
+        let (schema, database_bytes) = if base_exists {
+            self.observe_database().await.unwrap_or_else(|failure| {
+                note(failure);
+                (Schema::NoDatabase, 0)
+            })
+        } else {
+            (Schema::NoDatabase, 0)
+        };
+        let live = self.live().await.unwrap_or_else(|failure| {
+            note(failure);
+            None
+        });
+        let live_healthy = match &live {
+            Some(live) => self.is_healthy(live.slot, &live.git_commit).await,
+            None => false,
+        };
+        Observed {
+            node: self.name.clone(),
+            live,
+            live_healthy,
+            schema,
+            database_bytes,
+            disk_free,
+            problems,
+        }
+    }
+
+    async fn observe_database(&self) -> Result<(Schema, u64), Failure> {
+        let down = |e: crate::database::DatabaseError| {
+            Failure::caused_by(FailureKind::Other, "the database does not answer", &e)
+                .next("look at `docker ps` and the database's logs on the node")
+        };
+        let missing = self.database.missing_extensions().await.map_err(down)?;
+        if !missing.is_empty() {
+            return Err(Failure::new(
+                FailureKind::Other,
+                format!("the database server lacks these extensions: {}", missing.join(", ")),
+            )
+            .next("use an image or server that has them; deploy/docker/database builds one"));
+        }
+        Ok((
+            self.database.schema().await.map_err(down)?,
+            self.database.bytes().await.map_err(down)?,
+        ))
+    }
+
+    /// The release that gets the traffic: the slot as the proxy's snippet says, the release as the
+    /// slot's container says. Neither is remembered elsewhere, so neither can be out of date.
+    ///
+    /// # Errors
+    /// The proxy or Docker could not be asked.
+    pub async fn live(&self) -> Result<Option<Live>, Failure> {
+        let Some(slot) = self.traffic.live().await.map_err(|e| {
+            Failure::caused_by(FailureKind::Other, "the traffic snippet could not be read", &e)
+                .next("look at the snippet's mode and content on the node")
+        })?
+        else {
+            return Ok(None);
+        };
+        let container = self.containers.slot(slot).await.map_err(|e| {
+            Failure::caused_by(FailureKind::Other, format!("the {slot} slot could not be looked at"), &e)
+                .next("look at `systemctl status docker` on the node")
+        })?;
+        let Some(release_id) = container.and_then(|container| container.release) else {
+            return Ok(None);
+        };
+        let release = self.state.release(release_id).await.map_err(|e| {
+            Failure::caused_by(FailureKind::Other, "the live release could not be read", &e)
+                .next("look at the agent's journal on the node")
+        })?;
+        Ok(release.map(|release| live_release(slot, release_id, &release)))
+    }
+
+    /// Whether the app in this slot answers healthy, as this commit.
+    pub async fn is_healthy(&self, slot: Slot, git_commit: &str) -> bool {
+        self.health
+            .slot(slot)
+            .await
+            .is_ok_and(|answer| answer.is_healthy() && answer.is_commit(git_commit))
+    }
+}
+
+fn live_release(slot: Slot, id: togather_model::Digest, release: &Release) -> Live {
+    Live {
+        slot,
+        release: id,
+        version: release.version.clone(),
+        git_commit: release.git_commit.clone(),
+        schema: release.schema_version(),
+    }
+}

@@ -1,0 +1,187 @@
+//! What a node says about itself, and its form in JSON.
+
+use bytes::Bytes;
+use serde::Serialize;
+use togather_model::{Lease, Live, Operation, Schema, Timestamp, rollout::Rollout};
+use togather_proto::{WireError, time, v1};
+
+/// What is true on a node.
+#[derive(Debug, Clone)]
+pub struct NodeStatus {
+    /// The version of its agent.
+    pub agent_version: String,
+    /// When it was asked, by the node's clock.
+    pub at: Timestamp,
+    /// The release it means to serve; `None` on an empty node.
+    pub live: Option<Live>,
+    /// What answers in the live slot; `None` where nothing should.
+    pub health: Option<Health>,
+    /// The database's schema; `None` when the database could not be asked.
+    pub schema: Option<Schema>,
+    /// The newest snapshot.
+    pub last_snapshot: Option<Snapshot>,
+    /// The lease, while it lives.
+    pub lease: Option<Lease>,
+    /// The operation under way.
+    pub running: Option<Operation>,
+    /// The last one that ended.
+    pub last: Option<Operation>,
+    /// What differs from what the node means to be, a sentence each.
+    pub drift: Vec<String>,
+}
+
+/// A health answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Health {
+    /// `healthy`, `degraded`, `unhealthy`, or `unreachable` when nothing answers.
+    pub status: String,
+    /// The version that answers.
+    pub version: String,
+    /// The commit that answers.
+    pub git_commit: String,
+    /// The slot that answers.
+    pub slot: String,
+    /// The parts of the answer.
+    pub checks: Vec<Check>,
+    /// Why it is not healthy.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+impl Health {
+    /// Whether users are served: a degraded service still answers.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        matches!(self.status.as_str(), "healthy" | "degraded")
+    }
+}
+
+/// One part of a health answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// `pass`, `warn` or `fail`.
+    pub status: String,
+    /// Why.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// A snapshot in the node's store.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// Its ULID.
+    pub id: String,
+    /// The dump's name in the store.
+    pub name: String,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// The dump's size.
+    pub bytes: u64,
+    /// The schema it holds.
+    pub schema: Option<u64>,
+    /// `scheduled`, `pre-migration` or `manual`.
+    pub reason: String,
+    /// When it was last restored and found whole; `None`: never.
+    pub verified_at: Option<Timestamp>,
+}
+
+impl TryFrom<v1::NodeStatus> for NodeStatus {
+    type Error = WireError;
+
+    fn try_from(wire: v1::NodeStatus) -> Result<Self, WireError> {
+        let within = |field: &'static str| move |error: WireError| error.within(field);
+        let operation = |field, wire: Option<v1::Operation>| {
+            wire.map(Operation::try_from).transpose().map_err(within(field))
+        };
+        let schema = wire.schema.map(Option::<Schema>::try_from).transpose();
+        Ok(Self {
+            agent_version: wire.agent_version,
+            at: time::read_timestamp("at", wire.at)?,
+            live: wire.live.map(Live::try_from).transpose().map_err(within("live"))?,
+            health: wire.health.filter(|health| !health.status.is_empty()).map(Health::from),
+            schema: schema.map_err(within("schema"))?.flatten(),
+            last_snapshot: wire
+                .last_snapshot
+                .map(Snapshot::try_from)
+                .transpose()
+                .map_err(within("last_snapshot"))?,
+            lease: wire.lease.map(Lease::try_from).transpose().map_err(within("lease"))?,
+            running: operation("running", wire.running)?,
+            last: operation("last", wire.last)?,
+            drift: wire.drift,
+        })
+    }
+}
+
+impl From<v1::Health> for Health {
+    fn from(wire: v1::Health) -> Self {
+        let check = |check: v1::health::Check| Check {
+            name: check.name,
+            status: check.status,
+            message: check.message,
+        };
+        Self {
+            status: wire.status,
+            version: wire.version,
+            git_commit: wire.git_commit,
+            slot: wire.slot,
+            checks: wire.checks.into_iter().map(check).collect(),
+            message: wire.message,
+        }
+    }
+}
+
+impl TryFrom<v1::Snapshot> for Snapshot {
+    type Error = WireError;
+
+    fn try_from(wire: v1::Snapshot) -> Result<Self, WireError> {
+        Ok(Self {
+            id: wire.id,
+            name: wire.name,
+            taken_at: time::read_timestamp("taken_at", wire.taken_at)?,
+            bytes: wire.bytes,
+            schema: wire.schema,
+            reason: wire.reason,
+            verified_at: time::read_optional_timestamp("verified_at", wire.verified_at)?,
+        })
+    }
+}
+
+/// A rollout, as a node remembers it.
+#[derive(Debug, Clone)]
+pub struct RolloutRecord {
+    /// What it set out to do.
+    pub rollout: Rollout,
+    /// The rollout's text as it is stored.
+    pub stored: v1::StoredRollout,
+    /// How it ended; `None`: it has not.
+    pub ending: Option<String>,
+}
+
+impl RolloutRecord {
+    /// The release file's bytes.
+    #[must_use]
+    pub fn release(&self) -> Bytes {
+        self.stored.release.clone()
+    }
+}
+
+impl TryFrom<v1::RolloutRecord> for RolloutRecord {
+    type Error = WireError;
+
+    fn try_from(wire: v1::RolloutRecord) -> Result<Self, WireError> {
+        let stored = wire.rollout.ok_or_else(|| WireError::missing("rollout"))?;
+        let rollout = crate::rollout::stored::read(&stored)
+            .map_err(|why| WireError::invalid("rollout.rollout", why))?;
+        if rollout.id.to_string() != wire.rollout_id {
+            return Err(WireError::invalid("rollout_id", "the stored rollout has another id"));
+        }
+        Ok(Self {
+            rollout,
+            stored,
+            ending: Some(wire.ending).filter(|ending| !ending.is_empty()),
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! The story of a rollout.
+
+pub mod stored;

@@ -1,0 +1,278 @@
+//! From bare nodes to a fleet: identities by `togather-ctl`, each node's bundle installed by the same
+//! `install.sh` that real operators run, the agents started and asked.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    images::copy,
+    layout::{Layout, Node},
+    nodes,
+    process::{Call, docker, last_lines},
+    report::Report,
+    services::{secret, write_secret},
+};
+
+/// Where a node keeps what was last installed in it.
+const STAGED: &str = "/var/lib/devfleet";
+/// How long an agent may take from its start to its first answer.
+const STARTING: Duration = Duration::from_secs(60);
+
+/// A call of `togather-ctl` on this fleet.
+pub(crate) fn ctl(layout: &Layout) -> Result<Call> {
+    Ok(Call::new(layout.program("togather-ctl")?)
+        .arg("--fleet")
+        .arg(layout.fleet_file()))
+}
+
+/// Makes the fleet's certificate authority, the operator, and each node's bundle, where missing.
+pub(crate) async fn enrol(report: &Report, layout: &Layout, nodes: &[Node]) -> Result<()> {
+    if !layout.fleet_file().exists() {
+        ctl(layout)?
+            .args(["init", "--name", "devfleet", "--operator", "dev"])
+            .run()
+            .await?;
+        report.say(format_args!(
+            "fleet file: {}",
+            layout.fleet_file().display()
+        ));
+    }
+    for node in nodes {
+        if layout.state(&format!("nodes/{node}/tls/node.key")).exists() {
+            continue;
+        }
+        ctl(layout)?
+            .args(["node", "add", &node.to_string(), "--address", &node.agent()])
+            .run()
+            .await
+            .with_context(|| format!("{node} could not be enrolled"))?;
+        report.say(format_args!("{node}: enrolled"));
+    }
+    Ok(())
+}
+
+/// Installs the agent and the node's bundle, if either differs from what the node has.
+pub(crate) async fn install(report: &Report, layout: &Layout, node: Node) -> Result<()> {
+    let agent = layout.program("togather-agent")?;
+    check_c_library(&agent, node).await?;
+    let staged = stage(layout, &agent, node)?;
+    let mark = fingerprint(staged.path())?;
+    let have = nodes::exec(node)
+        .args(["cat", &format!("{STAGED}/fingerprint")])
+        .ended()
+        .await?;
+    if have.stdout == mark && agent_is_active(node).await? {
+        return Ok(());
+    }
+    let container = node.container();
+    nodes::exec(node).args(["rm", "-rf", STAGED]).run().await?;
+    nodes::exec(node)
+        .args(["install", "-d", "-m", "0700", STAGED])
+        .run()
+        .await?;
+    docker(["cp", "--quiet"])
+        .arg(staged.path().join("."))
+        .arg(format!("{container}:{STAGED}"))
+        .run()
+        .await?;
+    nodes::exec(node)
+        .args(["chown", "-R", "root:root", STAGED])
+        .run()
+        .await?;
+    let installing = nodes::exec(node)
+        .args([
+            "sh",
+            &format!("{STAGED}/packaging/install.sh"),
+            "--replace-caddyfile",
+        ])
+        .args(["--binary", &format!("{STAGED}/togather-agent")])
+        .args(["--bundle", &format!("{STAGED}/bundle")])
+        .args(["--compose", &format!("{STAGED}/docker-compose.yml")])
+        .args(["--env", &format!("{STAGED}/env")])
+        .ended()
+        .await?;
+    if !installing.status.success() {
+        bail!(
+            "{node}: install.sh failed:\n{}\n{}\n{}",
+            installing.stdout,
+            installing.stderr,
+            last_lines(&nodes::logs(node, 20).await?, 60)
+        );
+    }
+    nodes::exec(node)
+        .args(["tee", &format!("{STAGED}/fingerprint")])
+        .input(mark.into_bytes())
+        .run()
+        .await?;
+    report.say(format_args!("{node}: agent and bundle installed"));
+    Ok(())
+}
+
+/// Waits until the controller gets an answer from this node's agent.
+pub(crate) async fn await_agent(layout: &Layout, node: Node) -> Result<()> {
+    let until = Instant::now() + STARTING;
+    loop {
+        let ended = ctl(layout)?
+            .args(["status", "--nodes", &node.to_string(), "--output", "json"])
+            .ended()
+            .await?;
+        if ended.status.success() {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            bail!(
+                "{node} does not answer togather-ctl within {STARTING:?}:\n{}\n{}",
+                ended.stderr,
+                nodes::logs(node, 30).await?
+            );
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn agent_is_active(node: Node) -> Result<bool> {
+    nodes::exec(node)
+        .args(["systemctl", "is-active", "--quiet", "togather-agent"])
+        .succeeds()
+        .await
+}
+
+/// Everything a node is given, in one folder: what an operator would carry to a real one.
+fn stage(layout: &Layout, agent: &Path, node: Node) -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let at = |path: &str| folder.path().join(path);
+    copy(agent, &at("togather-agent"))?;
+    copy_folder(&layout.state(&format!("nodes/{node}")), &at("bundle"))?;
+    for part in ["systemd", "caddy", "packaging"] {
+        copy_folder(&layout.source("deploy").join(part), &at(part))?;
+    }
+    copy(
+        &layout.source("deploy/docker/docker-compose.yml"),
+        &at("docker-compose.yml"),
+    )?;
+    copy(&environment(layout, node)?, &at("env"))?;
+    Ok(folder)
+}
+
+/// The node's `.env.production`: the sample with its secrets filled in, made once.
+fn environment(layout: &Layout, node: Node) -> Result<std::path::PathBuf> {
+    let folder = layout.state("env");
+    let path = folder.join(format!("{node}.env"));
+    if !path.exists() {
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let sample = layout.source("deploy/config/.env.production.example");
+        let text = fs::read_to_string(&sample)
+            .with_context(|| format!("cannot read {}", sample.display()))?;
+        let own = format!("http://{}:8080", node.loopback());
+        write_secret(&path, &fill_in(&text, &[("SERVER_BASE_URL", &own)], secret))?;
+    }
+    Ok(path)
+}
+
+/// The sample with these values, and with a new secret wherever it leaves a value empty.
+fn fill_in(sample: &str, values: &[(&str, &str)], secret: impl Fn() -> String) -> String {
+    let values: BTreeMap<_, _> = values.iter().copied().collect();
+    sample
+        .lines()
+        .map(|line| match line.split_once('=') {
+            Some((name, _)) if values.contains_key(name) => format!("{name}={}\n", values[name]),
+            Some((name, "")) if !name.starts_with('#') => format!("{name}={}\n", secret()),
+            _ => format!("{line}\n"),
+        })
+        .collect()
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    let reading = || format!("cannot read {}", from.display());
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(reading)? {
+        let path = entry.with_context(reading)?.path();
+        let Some(name) = path.file_name() else {
+            continue;
+        };
+        if path.is_dir() {
+            copy_folder(&path, &to.join(name))?;
+        } else {
+            copy(&path, &to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn fingerprint(folder: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    crate::images::add(&mut hash, folder, folder)?;
+    Ok(hex::encode(hash.finalize()))
+}
+
+/// A program built against a newer C library than the node's does not start there; systemd would
+/// only say that it exited.
+async fn check_c_library(program: &Path, node: Node) -> Result<()> {
+    let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let Some(needed) = newest_glibc(&bytes) else {
+        return Ok(());
+    };
+    // "glibc 2.36"
+    let answer = nodes::exec(node)
+        .args(["getconf", "GNU_LIBC_VERSION"])
+        .run()
+        .await?;
+    let there = answer.split_whitespace().last().and_then(version);
+    if there.is_some_and(|there| there < needed) {
+        bail!(
+            "{} needs glibc {}.{}, and the nodes (Debian 12) have {answer}: build it for them, \
+             in a Debian 12 container or with `cargo zigbuild --target x86_64-unknown-linux-gnu.2.36`",
+            program.display(),
+            needed.0,
+            needed.1
+        );
+    }
+    Ok(())
+}
+
+/// The newest `GLIBC_x.y` symbol version that a program names.
+fn newest_glibc(program: &[u8]) -> Option<(u32, u32)> {
+    const NAME: &[u8] = b"GLIBC_";
+    program
+        .windows(NAME.len())
+        .enumerate()
+        .filter(|(_, window)| *window == NAME)
+        .filter_map(|(at, _)| {
+            let rest = &program[at + NAME.len()..];
+            let end = rest.iter().position(|byte| *byte == 0)?;
+            version(std::str::from_utf8(rest.get(..end)?).ok()?)
+        })
+        .max()
+}
+
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_symbol_version_counts_as_a_number() {
+        let program = b"\0GLIBC_2.4\0junk GLIBC_2.36\0GLIBC_2.9\0GLIBC_PRIVATE\0GLIBC_2.2.5\0";
+        assert_eq!(newest_glibc(program), Some((2, 36)));
+        assert_eq!(newest_glibc(b"a static program"), None);
+    }
+
+    #[test]
+    fn empty_values_become_secrets_and_the_rest_stays() {
+        let sample = "# A=\nUSER=togather\nPASSWORD=\nURL=https://example.org\n";
+        let filled = fill_in(sample, &[("URL", "http://127.0.10.1:8080")], || {
+            "s3cret".to_owned()
+        });
+        assert_eq!(
+            filled,
+            "# A=\nUSER=togather\nPASSWORD=s3cret\nURL=http://127.0.10.1:8080\n"
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! What the nodes share: an image registry and an S3-compatible store, each a container whose data
+//! lives in a volume.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    images,
+    layout::{LABEL, Layout, NETWORK, REGISTRY, REGISTRY_INSIDE, S3, S3_INSIDE},
+    network::Subnet,
+    process::docker,
+    report::Report,
+};
+
+/// The bucket that is there from the start.
+pub(crate) const BUCKET: &str = "togather-snapshots";
+
+/// Starts both, or repairs what is missing of them.
+pub(crate) async fn ensure(report: &Report, layout: &Layout, subnet: Subnet) -> Result<()> {
+    let keys = s3_keys(layout)?;
+    let registry = Service {
+        name: "registry",
+        image: images::REGISTRY,
+        published: REGISTRY,
+        port: 5000,
+        host_number: 10,
+        data: "/var/lib/docker-registry",
+        environment: None,
+        ready: "/v2/",
+    };
+    let s3 = Service {
+        name: "s3",
+        image: images::S3,
+        published: S3,
+        port: 9000,
+        host_number: 11,
+        data: "/var/lib/s3",
+        environment: Some(&keys),
+        ready: "/",
+    };
+    registry.ensure(subnet).await?;
+    s3.ensure(subnet).await?;
+    report.say(format_args!(
+        "registry on {REGISTRY} ({REGISTRY_INSIDE} in the nodes), S3 on {S3}, keys in {}",
+        keys.display()
+    ));
+    Ok(())
+}
+
+/// The store's address and keys, as the AWS tools read them; made once.
+fn s3_keys(layout: &Layout) -> Result<std::path::PathBuf> {
+    let path = layout.state("s3.env");
+    if !path.exists() {
+        let text = format!(
+            "AWS_ENDPOINT_URL=http://{S3}\n\
+             AWS_REGION=us-east-1\n\
+             AWS_ACCESS_KEY_ID=devfleet\n\
+             AWS_SECRET_ACCESS_KEY={}\n\
+             S3_BUCKET={BUCKET}\n\
+             S3_ENDPOINT_IN_NODES=http://{S3_INSIDE}\n",
+            secret()
+        );
+        write_secret(&path, &text)?;
+    }
+    Ok(path)
+}
+
+/// 192 random bits as hexadecimal digits: safe in a URL, an environment file and a shell.
+pub(crate) fn secret() -> String {
+    hex::encode(rand::random::<[u8; 24]>())
+}
+
+/// Writes a file that only its owner can read.
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<()> {
+    let writing = || format!("cannot write {}", path.display());
+    fs::write(path, "").with_context(writing)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).with_context(writing)?;
+    fs::write(path, text).with_context(writing)
+}
+
+struct Service<'a> {
+    /// Its name for the nodes; the container's is `togather-` and this.
+    name: &'a str,
+    image: &'a str,
+    /// Its address on this machine.
+    published: &'a str,
+    port: u16,
+    host_number: u8,
+    data: &'a str,
+    environment: Option<&'a Path>,
+    /// The path that answers, whatever the status, when it is ready.
+    ready: &'a str,
+}
+
+impl Service<'_> {
+    async fn ensure(&self, subnet: Subnet) -> Result<()> {
+        let container = format!("togather-{}", self.name);
+        let image = images::id(self.image).await?;
+        let have = docker([
+            "container",
+            "inspect",
+            "--format",
+            "{{.Image}}|{{.State.Running}}",
+        ])
+        .arg(&container)
+        .ended()
+        .await?;
+        let state = have
+            .stdout
+            .split_once('|')
+            .filter(|_| have.status.success());
+        match state {
+            Some((made_from, running)) if Some(made_from) == image.as_deref() => {
+                if running != "true" {
+                    docker(["start", &container]).run().await?;
+                }
+            }
+            other => {
+                if other.is_some() {
+                    docker(["rm", "--force", &container]).run().await?;
+                }
+                self.create(&container, subnet).await?;
+            }
+        }
+        self.await_answer(&container).await
+    }
+
+    async fn create(&self, container: &str, subnet: Subnet) -> Result<()> {
+        let mut run = docker(["run", "--detach", "--name", container, "--label", LABEL])
+            .args(["--hostname", self.name])
+            .args(["--network", NETWORK, "--network-alias", self.name])
+            .args(["--ip", &subnet.host(self.host_number).to_string()])
+            .args(["--publish", &format!("{}:{}", self.published, self.port)])
+            .args(["--volume", &format!("{container}:{}", self.data)]);
+        docker(["volume", "create", "--label", LABEL, container])
+            .run()
+            .await?;
+        if let Some(file) = self.environment {
+            run = run.arg("--env-file").arg(file);
+        }
+        run.arg(self.image)
+            .run()
+            .await
+            .with_context(|| format!("the {} could not be started", self.name))?;
+        Ok(())
+    }
+
+    async fn await_answer(&self, container: &str) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(30);
+        while let Err(error) = http_status(self.published, self.ready).await {
+            if Instant::now() > until {
+                let logs = docker(["logs", "--tail", "20", container]).ended().await?;
+                bail!(
+                    "{container} does not answer on {} ({error:#}); its log ends:\n{}\n{}",
+                    self.published,
+                    logs.stdout,
+                    logs.stderr
+                );
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+}
+
+/// The status of an answer to a plain `GET`, from a server on this machine.
+pub(crate) async fn http_status(address: &str, path: &str) -> Result<u16> {
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(64 * 1024).read_to_end(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = timeout(Duration::from_secs(5), asking)
+        .await
+        .context("no answer within 5 s")??;
+    String::from_utf8_lossy(&answer)
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok())
+        .with_context(|| format!("{address} does not answer in HTTP"))
+}

@@ -1,0 +1,66 @@
+//! From a fresh machine to a running fleet; run again, it repairs what is missing.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use futures::future::try_join_all;
+
+use crate::{
+    bundles, images,
+    layout::{Layout, Node},
+    network, nodes,
+    report::Report,
+    seed, services, setup,
+};
+
+/// Brings up this many nodes; those beyond them that exist are left alone.
+pub(crate) async fn up(report: &Report, layout: &Layout, count: u8) -> Result<()> {
+    // Known before minutes are spent on images.
+    for program in ["devfleet", "togather-agent", "togather-ctl"] {
+        layout.program(program)?;
+    }
+    let nodes = Node::first(count);
+    machines(report, layout, &nodes).await?;
+    bundles::enrol(report, layout, &nodes).await?;
+    try_join_all(
+        nodes
+            .iter()
+            .map(|node| bundles::install(report, layout, *node)),
+    )
+    .await?;
+    try_join_all(nodes.iter().map(|node| bundles::await_agent(layout, *node))).await?;
+    report.say(format_args!(
+        "the fleet is up; look at it with: {} --fleet {} status",
+        short(&layout.program("togather-ctl")?),
+        short(&layout.fleet_file())
+    ));
+    Ok(())
+}
+
+/// Everything up to the agents: images, network, registry, store, and nodes that run.
+async fn machines(report: &Report, layout: &Layout, nodes: &[Node]) -> Result<()> {
+    let engine = setup::engine(report).await?;
+    let state = layout.state("");
+    fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
+    images::ensure(report, layout).await?;
+    let subnet = network::ensure(report).await?;
+    services::ensure(report, layout, subnet).await?;
+    seed::ensure(report, &engine).await?;
+    let starting = nodes
+        .iter()
+        .map(|node| nodes::ensure(report, *node, &engine, subnet));
+    try_join_all(starting).await?;
+    for node in nodes {
+        seed::refresh(report, *node).await?;
+    }
+    Ok(())
+}
+
+/// A path as one would type it from here.
+fn short(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here)
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}

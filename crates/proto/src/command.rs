@@ -1,0 +1,19 @@
+//! Which call each command's body belongs to.
+
+use crate::{method, v1::command::Body};
+
+impl Body {
+    /// The path of the RPC this body is for; an envelope whose method is another is refused.
+    #[must_use]
+    pub const fn method(&self) -> &'static str {
+        match self {
+            Self::Deploy(_) => method::DEPLOY,
+            Self::Rollback(_) => method::ROLLBACK,
+            Self::LoadImage(_) => method::LOAD_IMAGE,
+            Self::AcquireLease(_) => method::ACQUIRE_LEASE,
+            Self::RenewLease(_) => method::RENEW_LEASE,
+            Self::ReleaseLease(_) => method::RELEASE_LEASE,
+            Self::EndRollout(_) => method::END_ROLLOUT,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Plans, operations and the live release.
+
+use togather_model::{
+    Live, Operation, OperationKind, OperationState, Plan, PlannedStep, Slot, Step,
+};
+
+use crate::{
+    enums::{ReadNumber, number},
+    error::{WireError, parse, read_all, read_optional},
+    time, v1,
+};
+
+impl From<Live> for v1::Live {
+    fn from(live: Live) -> Self {
+        Self {
+            slot: number::<v1::Slot>(live.slot),
+            release: live.release.to_string(),
+            version: live.version,
+            git_commit: live.git_commit,
+            schema: live.schema,
+        }
+    }
+}
+
+impl TryFrom<v1::Live> for Live {
+    type Error = WireError;
+
+    fn try_from(wire: v1::Live) -> Result<Self, WireError> {
+        Ok(Self {
+            slot: Slot::read_number("slot", wire.slot)?,
+            release: parse("release", &wire.release)?,
+            version: wire.version,
+            git_commit: wire.git_commit,
+            schema: wire.schema,
+        })
+    }
+}
+
+impl From<Plan> for v1::Plan {
+    fn from(plan: Plan) -> Self {
+        Self {
+            operation_id: plan.operation_id.to_string(),
+            kind: number::<v1::OperationKind>(plan.kind),
+            node: plan.node,
+            release: plan.release.to_string(),
+            version: plan.version,
+            git_commit: plan.git_commit,
+            from: plan.from.map(Into::into),
+            to: number::<v1::Slot>(plan.to),
+            schema_before: plan.schema_before,
+            migrations: plan.migrations,
+            steps: plan.steps.into_iter().map(Into::into).collect(),
+            soak: Some(time::duration(plan.soak)),
+            warnings: plan.warnings,
+        }
+    }
+}
+
+impl TryFrom<v1::Plan> for Plan {
+    type Error = WireError;
+
+    fn try_from(wire: v1::Plan) -> Result<Self, WireError> {
+        Ok(Self {
+            operation_id: parse("operation_id", &wire.operation_id)?,
+            kind: OperationKind::read_number("kind", wire.kind)?,
+            node: wire.node,
+            release: parse("release", &wire.release)?,
+            version: wire.version,
+            git_commit: wire.git_commit,
+            from: read_optional("from", wire.from)?,
+            to: Slot::read_number("to", wire.to)?,
+            schema_before: wire.schema_before,
+            migrations: wire.migrations,
+            steps: read_all("steps", wire.steps)?,
+            soak: time::read_duration("soak", wire.soak)?,
+            warnings: wire.warnings,
+        })
+    }
+}
+
+impl From<PlannedStep> for v1::PlannedStep {
+    fn from(planned: PlannedStep) -> Self {
+        Self {
+            step: number::<v1::Step>(planned.step),
+            skip: planned.skip,
+        }
+    }
+}
+
+impl TryFrom<v1::PlannedStep> for PlannedStep {
+    type Error = WireError;
+
+    fn try_from(wire: v1::PlannedStep) -> Result<Self, WireError> {
+        Ok(Self {
+            step: Step::read_number("step", wire.step)?,
+            skip: wire.skip,
+        })
+    }
+}
+
+impl From<Operation> for v1::Operation {
+    fn from(operation: Operation) -> Self {
+        Self {
+            id: operation.id.to_string(),
+            kind: number::<v1::OperationKind>(operation.kind),
+            operator: operation.operator,
+            rollout_id: operation.rollout.map(|id| id.to_string()),
+            release: operation.release.to_string(),
+            version: operation.version,
+            state: number::<v1::OperationState>(operation.state),
+            started_at: Some(time::timestamp(operation.started_at)),
+            ended_at: operation.ended_at.map(time::timestamp),
+            failure: operation.failure.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<v1::Operation> for Operation {
+    type Error = WireError;
+
+    fn try_from(wire: v1::Operation) -> Result<Self, WireError> {
+        let rollout = wire.rollout_id.as_deref();
+        Ok(Self {
+            id: parse("id", &wire.id)?,
+            kind: OperationKind::read_number("kind", wire.kind)?,
+            operator: wire.operator,
+            rollout: rollout.map(|id| parse("rollout_id", id)).transpose()?,
+            release: parse("release", &wire.release)?,
+            version: wire.version,
+            state: OperationState::read_number("state", wire.state)?,
+            started_at: time::read_timestamp("started_at", wire.started_at)?,
+            ended_at: time::read_optional_timestamp("ended_at", wire.ended_at)?,
+            failure: read_optional("failure", wire.failure)?,
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! The fleet tested end to end, from outside.
