@@ -1,9 +1,17 @@
 //! Docker, through bollard: images, the base services and the two slots of the app.
 
+pub mod compose;
+mod docker;
+mod exec;
+
 use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use togather_model::{Digest, Image, Slot};
+
+pub use compose::Compose;
+pub use docker::Docker;
+pub use exec::{Exec, Output, Process};
 
 /// What the node asks of its container engine. Every verb may be called twice.
 #[async_trait]

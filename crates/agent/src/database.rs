@@ -1,6 +1,9 @@
 //! PostgreSQL, through sqlx: what the node's database is like, and its scratch copies.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use secrecy::SecretString;
 use togather_model::{Migration, Schema, Ulid};
 
 use crate::migrations::MigrationError;
@@ -61,4 +64,32 @@ pub enum DatabaseError {
     /// To be written by the owner of this file; keep this one for the fakes of tests.
     #[error("{0}")]
     Other(String),
+}
+
+/// Where the database is, and how it is to be treated.
+#[derive(Debug, Clone)]
+pub struct DatabaseSettings {
+    /// `postgres://user:password@host:port/database`.
+    pub url: SecretString,
+    /// The extensions it must have, by PostgreSQL's names for them.
+    pub extensions: Vec<String>,
+    /// How long one migration waits for a lock before it steps back.
+    pub lock_timeout: Duration,
+    /// How often a migration that could not get its lock tries again.
+    pub lock_retries: u32,
+}
+
+/// The node's PostgreSQL database.
+#[derive(Debug)]
+pub struct Postgres {}
+
+impl Postgres {
+    /// The database at this address; nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// The address cannot be read.
+    pub fn new(settings: DatabaseSettings) -> Result<Self, DatabaseError> {
+        let _ = settings;
+        Err(DatabaseError::Other("not written yet".into()))
+    }
 }

@@ -2,9 +2,14 @@
 //!
 //! Nothing is a snapshot until its manifest is stored; the manifest is written last, create-only.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use togather_model::{Timestamp, Ulid};
+use url::Url;
+
+use crate::{containers::Exec, database::Postgres};
 
 /// What the node asks of its snapshots.
 #[async_trait]
@@ -85,4 +90,32 @@ pub enum SnapshotError {
     /// To be written by the owner of this file; keep this one for the fakes of tests.
     #[error("{0}")]
     Other(String),
+}
+
+/// Where snapshots go, and what makes them.
+#[derive(Debug, Clone)]
+pub struct SnapshotSettings {
+    /// `file:///…`, `s3://bucket/prefix`, `gs://…` or `az://…`. Credentials and endpoint come from
+    /// the environment, as object_store reads it.
+    pub store: Url,
+    /// The Compose service of the database, in whose container `pg_dump` and `pg_restore` run.
+    pub service: String,
+}
+
+/// Snapshots made by `pg_dump` and kept through object_store.
+pub struct Dumps {}
+
+impl Dumps {
+    /// Snapshots of this database in this store; nothing is asked of either yet.
+    ///
+    /// # Errors
+    /// The store's address cannot be used.
+    pub fn new(
+        settings: SnapshotSettings,
+        exec: Arc<dyn Exec>,
+        database: Arc<Postgres>,
+    ) -> Result<Self, SnapshotError> {
+        let _ = (settings, exec, database);
+        Err(SnapshotError::Other("not written yet".into()))
+    }
 }
