@@ -101,7 +101,10 @@ impl<'a> Deployment<'a> {
                 None => self.take(step).await,
             };
             if let Err(failure) = outcome {
-                let progress = self.read_progress().await.unwrap_or_else(|_| self.assume_all_begun());
+                let progress = self
+                    .read_progress()
+                    .await
+                    .unwrap_or_else(|_| self.assume_all_begun());
                 return self.unwind(&progress, failure).await;
             }
         }
@@ -206,7 +209,9 @@ impl<'a> Deployment<'a> {
             format!("`{step}` could not be taken back: {undo}"),
         );
         failure.step = Some(step);
-        failure.causes.push(format!("it was being taken back because {cause}"));
+        failure
+            .causes
+            .push(format!("it was being taken back because {cause}"));
         failure.next.extend(self.what_is_true_now().await);
         failure.next.extend(undo.next.iter().cloned());
         let took = self.elapsed();
@@ -234,7 +239,10 @@ impl<'a> Deployment<'a> {
     async fn close(&self, state: OperationState, failure: Option<Failure>) {
         let now = self.node.host.now();
         let operation = self.operation;
-        let written = self.node.state.end_operation(operation, state, failure, now);
+        let written = self
+            .node
+            .state
+            .end_operation(operation, state, failure, now);
         if let Err(error) = written.await {
             tracing::error!(%error, "the ending was not written; it is taken up at the next start");
         }
@@ -243,7 +251,9 @@ impl<'a> Deployment<'a> {
     async fn read_progress(&self) -> Result<Progress, Failure> {
         let mut events = Vec::new();
         loop {
-            let after = events.last().map_or(0, |e: &togather_model::Event| e.sequence);
+            let after = events
+                .last()
+                .map_or(0, |e: &togather_model::Event| e.sequence);
             let page = self.node.state.events(self.operation.id, after).await;
             let page = page.map_err(|e| {
                 Failure::caused_by(FailureKind::Other, "the journal could not be read", &e)
@@ -264,7 +274,10 @@ impl<'a> Deployment<'a> {
     }
 
     fn elapsed(&self) -> std::time::Duration {
-        let since = self.operation.started_at.duration_until(self.node.host.now());
+        let since = self
+            .operation
+            .started_at
+            .duration_until(self.node.host.now());
         since.try_into().unwrap_or_default()
     }
 }

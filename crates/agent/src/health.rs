@@ -96,7 +96,10 @@ impl Http {
     /// The public address names no host, or the HTTP client cannot be made.
     pub fn new(settings: HttpSettings) -> Result<Self, HealthError> {
         let public = &settings.public_url;
-        let Some(host) = public.host_str().filter(|_| public.scheme().starts_with("http")) else {
+        let Some(host) = public
+            .host_str()
+            .filter(|_| public.scheme().starts_with("http"))
+        else {
             return Err(HealthError::Address(public.clone()));
         };
         // Port 0 stands for the address's own.
@@ -134,7 +137,12 @@ impl Http {
             source: source.without_url(),
         };
         let begun = Instant::now();
-        let mut response = self.client.get(url.clone()).send().await.map_err(no_answer)?;
+        let mut response = self
+            .client
+            .get(url.clone())
+            .send()
+            .await
+            .map_err(no_answer)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
             if body.len() + chunk.len() > MAX_ANSWER {

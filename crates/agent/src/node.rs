@@ -52,11 +52,17 @@ impl Node {
 
         let base_exists = match self.containers.engine().await {
             Ok(_) => self.containers.base_exists().await.map_err(|e| {
-                Failure::caused_by(FailureKind::Other, "the base services could not be looked at", &e)
-                    .next("look at `systemctl status docker` on the node")
+                Failure::caused_by(
+                    FailureKind::Other,
+                    "the base services could not be looked at",
+                    &e,
+                )
+                .next("look at `systemctl status docker` on the node")
             }),
-            Err(e) => Err(Failure::caused_by(FailureKind::Other, "Docker does not answer", &e)
-                .next("look at `systemctl status docker` on the node")),
+            Err(e) => Err(
+                Failure::caused_by(FailureKind::Other, "Docker does not answer", &e)
+                    .next("look at `systemctl status docker` on the node"),
+            ),
         };
         let base_exists = base_exists.map_err(&mut note).unwrap_or(true);
 
@@ -68,8 +74,12 @@ impl Node {
         }
         let disk_free = self.host.disk_free().unwrap_or_else(|e| {
             note(
-                Failure::caused_by(FailureKind::Other, "the free disk could not be measured", &e)
-                    .next("look at `df -h` on the node"),
+                Failure::caused_by(
+                    FailureKind::Other,
+                    "the free disk could not be measured",
+                    &e,
+                )
+                .next("look at `df -h` on the node"),
             );
             u64::MAX
         });
@@ -109,7 +119,10 @@ impl Node {
         if !missing.is_empty() {
             return Err(Failure::new(
                 FailureKind::Other,
-                format!("the database server lacks these extensions: {}", missing.join(", ")),
+                format!(
+                    "the database server lacks these extensions: {}",
+                    missing.join(", ")
+                ),
             )
             .next("use an image or server that has them; deploy/docker/database builds one"));
         }
@@ -126,15 +139,23 @@ impl Node {
     /// The proxy or Docker could not be asked.
     pub async fn live(&self) -> Result<Option<Live>, Failure> {
         let Some(slot) = self.traffic.live().await.map_err(|e| {
-            Failure::caused_by(FailureKind::Other, "the traffic snippet could not be read", &e)
-                .next("look at the snippet's mode and content on the node")
+            Failure::caused_by(
+                FailureKind::Other,
+                "the traffic snippet could not be read",
+                &e,
+            )
+            .next("look at the snippet's mode and content on the node")
         })?
         else {
             return Ok(None);
         };
         let container = self.containers.slot(slot).await.map_err(|e| {
-            Failure::caused_by(FailureKind::Other, format!("the {slot} slot could not be looked at"), &e)
-                .next("look at `systemctl status docker` on the node")
+            Failure::caused_by(
+                FailureKind::Other,
+                format!("the {slot} slot could not be looked at"),
+                &e,
+            )
+            .next("look at `systemctl status docker` on the node")
         })?;
         let Some(release_id) = container.and_then(|container| container.release) else {
             return Ok(None);

@@ -140,7 +140,10 @@ impl State {
         row.map(|row| {
             let bytes: Vec<u8> = row.get(0);
             if Digest::of(&bytes) != id {
-                return Err(StateError::unreadable("release", "its digest does not match"));
+                return Err(StateError::unreadable(
+                    "release",
+                    "its digest does not match",
+                ));
             }
             Release::from_bytes(&bytes).map_err(|e| StateError::unreadable("release", e))
         })

@@ -134,7 +134,12 @@ impl Traffic for Caddy {
     }
 
     async fn live(&self) -> Result<Option<Slot>, TrafficError> {
-        Ok(self.snippet.read().await?.as_deref().and_then(snippet::slot))
+        Ok(self
+            .snippet
+            .read()
+            .await?
+            .as_deref()
+            .and_then(snippet::slot))
     }
 
     async fn switch(&self, to: Option<Slot>) -> Result<(), TrafficError> {

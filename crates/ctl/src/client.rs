@@ -10,8 +10,6 @@ mod status;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 use togather_model::{Event, Failure, Lease, Operation, Plan, lease};
 use togather_proto::{
     MAX_MESSAGE_BYTES, failures_of, time,
@@ -20,6 +18,8 @@ use togather_proto::{
         node_service_client::NodeServiceClient,
     },
 };
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 use ulid::Ulid;
 
@@ -72,7 +72,11 @@ pub struct Client {
 impl Client {
     pub(crate) fn new(node: Node, tls: TlsConnector, keys: Arc<Keys>) -> Result<Self> {
         let channel = connect::channel(&node, tls)?;
-        Ok(Self { node, keys, channel })
+        Ok(Self {
+            node,
+            keys,
+            channel,
+        })
     }
 
     /// The node this speaks to.
@@ -92,8 +96,10 @@ impl Client {
     /// # Errors
     /// The node could not be reached, or refuses.
     pub async fn status(&self) -> Result<NodeStatus> {
-        let wire = self
-            .ask(|mut client: Nodes| async move { client.status(request(v1::StatusRequest {})).await })
+        let wire =
+            self.ask(|mut client: Nodes| async move {
+                client.status(request(v1::StatusRequest {})).await
+            })
             .await?;
         self.understand(NodeStatus::try_from(wire))
     }
@@ -112,7 +118,11 @@ impl Client {
                 async move { client.rollouts(request(wanted)).await }
             })
             .await?;
-        let records = wire.rollouts.into_iter().map(RolloutRecord::try_from).collect();
+        let records = wire
+            .rollouts
+            .into_iter()
+            .map(RolloutRecord::try_from)
+            .collect();
         self.understand(records)
     }
 
@@ -132,7 +142,11 @@ impl Client {
                 async move { client.history(request(wanted)).await }
             })
             .await?;
-        let operations = wire.operations.into_iter().map(Operation::try_from).collect();
+        let operations = wire
+            .operations
+            .into_iter()
+            .map(Operation::try_from)
+            .collect();
         self.understand(operations)
     }
 
@@ -184,13 +198,21 @@ impl Client {
         let answer = match wanted {
             Wanted::Release(release) => {
                 let release = release.clone();
-                let body = Body::Deploy(v1::Deploy { release, soak, lease });
+                let body = Body::Deploy(v1::Deploy {
+                    release,
+                    soak,
+                    lease,
+                });
                 let command = self.sign(id, body).await?;
                 self.deployments().deploy(request(command)).await
             }
             Wanted::Back(version) => {
                 let version = version.clone();
-                let body = Body::Rollback(v1::Rollback { version, soak, lease });
+                let body = Body::Rollback(v1::Rollback {
+                    version,
+                    soak,
+                    lease,
+                });
                 let command = self.sign(id, body).await?;
                 self.deployments().rollback(request(command)).await
             }
@@ -226,7 +248,11 @@ impl Client {
     ///
     /// # Errors
     /// Somebody else has it, or the node could not be reached.
-    pub async fn acquire_lease(&self, holder: Ulid, rollout: Option<v1::StoredRollout>) -> Result<Lease> {
+    pub async fn acquire_lease(
+        &self,
+        holder: Ulid,
+        rollout: Option<v1::StoredRollout>,
+    ) -> Result<Lease> {
         let body = Body::AcquireLease(v1::AcquireLease {
             holder: holder.to_string(),
             lifetime: Some(time::duration(lease::LIFETIME)),
@@ -256,7 +282,10 @@ impl Client {
     /// # Errors
     /// It is not ours, or the node could not be reached.
     pub async fn release_lease(&self, lease: v1::LeaseProof, force: bool) -> Result<()> {
-        let body = Body::ReleaseLease(v1::ReleaseLease { lease: Some(lease), force });
+        let body = Body::ReleaseLease(v1::ReleaseLease {
+            lease: Some(lease),
+            force,
+        });
         let command = self.sign(Ulid::generate(), body).await?;
         let answer = self.nodes().release_lease(request(command)).await;
         self.answered(answer).map(drop)
@@ -341,7 +370,8 @@ impl Events {
     pub async fn next(&mut self) -> Result<Option<Event>> {
         let answer = self.stream.message().await.map(Response::new);
         let event = self.client.answered(answer)?;
-        self.client.understand(event.map(Event::try_from).transpose())
+        self.client
+            .understand(event.map(Event::try_from).transpose())
     }
 }
 

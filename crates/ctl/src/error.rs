@@ -140,7 +140,9 @@ impl Error {
             Kind::Failed(FailureKind::NotAllowed),
             format!("{node} at {address} does not accept this operator's certificate"),
         )
-        .next("check --fleet and the certificate it names; an admin of the fleet can make a new one");
+        .next(
+            "check --fleet and the certificate it names; an admin of the fleet can make a new one",
+        );
         match connect_error(status) {
             Some(ConnectError::Impostor(source)) => {
                 return Self::unreachable(format!(
@@ -190,8 +192,9 @@ impl Error {
     }
 
     fn cannot_reach(node: &str, address: &str) -> Self {
-        Self::unreachable(format!("{node} cannot be reached at {address}"))
-            .next("check that the node is up: `systemctl status togather-agent` on it, and its firewall")
+        Self::unreachable(format!("{node} cannot be reached at {address}")).next(
+            "check that the node is up: `systemctl status togather-agent` on it, and its firewall",
+        )
     }
 
     /// Whether the node could not be reached; what was asked of it may or may not have happened.
@@ -219,9 +222,11 @@ impl Error {
 
 /// A node said something that this version does not understand.
 pub(crate) fn not_understood(node: &str, error: &WireError) -> Error {
-    Error::other(format!("{node} answered something this togather-ctl does not understand"))
-        .because(error)
-        .next("use a togather-ctl that fits the node's agent: `togather-ctl status` shows its version")
+    Error::other(format!(
+        "{node} answered something this togather-ctl does not understand"
+    ))
+    .because(error)
+    .next("use a togather-ctl that fits the node's agent: `togather-ctl status` shows its version")
 }
 
 /// The texts of a status and of its sources, outermost first.
@@ -233,7 +238,12 @@ fn chain(status: &Status) -> impl Iterator<Item = String> {
         cause = error.source();
     }
     // "transport error" and the like say nothing that their causes do not say better.
-    texts.retain(|text| !matches!(text.as_str(), "transport error" | "tcp connect error" | "client error (Connect)"));
+    texts.retain(|text| {
+        !matches!(
+            text.as_str(),
+            "transport error" | "tcp connect error" | "client error (Connect)"
+        )
+    });
     texts.into_iter()
 }
 
@@ -251,7 +261,9 @@ fn connect_error(status: &Status) -> Option<&ConnectError> {
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.what)?;
-        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+        self.causes
+            .iter()
+            .try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 
@@ -281,7 +293,10 @@ mod tests {
 
     #[test]
     fn a_cause_is_said_once() {
-        let error = Error::other("no such file: a").cause("no such file").cause("b").cause("b");
+        let error = Error::other("no such file: a")
+            .cause("no such file")
+            .cause("b")
+            .cause("b");
         assert_eq!(error.causes, ["b"]);
     }
 

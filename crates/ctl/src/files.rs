@@ -17,11 +17,14 @@ pub fn write_whole(path: &Path, text: &str) -> Result<()> {
     let written = (|| {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(text.as_bytes())?;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        file.as_file()
+            .set_permissions(std::fs::Permissions::from_mode(0o644))?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)
     })();
-    written.map(drop).map_err(|error| cannot("write", path, &error))
+    written
+        .map(drop)
+        .map_err(|error| cannot("write", path, &error))
 }
 
 /// Makes a folder, and those above it, unless it is there.

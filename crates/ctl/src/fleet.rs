@@ -107,7 +107,9 @@ impl FleetFile {
         let text = std::fs::read_to_string(path).map_err(|error| {
             Error::configuration(format!("cannot read the fleet file {}", path.display()))
                 .because(&error)
-                .next("make one with `togather-ctl init`, or name it with --fleet or TOGATHER_FLEET")
+                .next(
+                    "make one with `togather-ctl init`, or name it with --fleet or TOGATHER_FLEET",
+                )
         })?;
         let fleet = Self::parse(&text).map_err(|why| {
             Error::configuration(format!("the fleet file {} is not valid", path.display()))
@@ -123,7 +125,10 @@ impl FleetFile {
     fn parse(text: &str) -> std::result::Result<Fleet, String> {
         let fleet: Fleet = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         if fleet.schema != SCHEMA {
-            return Err(format!("schema: expected `{SCHEMA}`, found `{}`", fleet.schema));
+            return Err(format!(
+                "schema: expected `{SCHEMA}`, found `{}`",
+                fleet.schema
+            ));
         }
         for (index, node) in fleet.nodes.iter().enumerate() {
             let earlier = &fleet.nodes[..index];
@@ -155,8 +160,14 @@ impl FleetFile {
     /// The name is taken, or the file cannot be written.
     pub fn add(&mut self, node: Node) -> Result<()> {
         if self.fleet.nodes.iter().any(|other| other.name == node.name) {
-            return Err(Error::usage(format!("the fleet has a node `{}` already", node.name))
-                .next(format!("to enrol it anew: `togather-ctl node remove {}` first", node.name)));
+            return Err(
+                Error::usage(format!("the fleet has a node `{}` already", node.name)).next(
+                    format!(
+                        "to enrol it anew: `togather-ctl node remove {}` first",
+                        node.name
+                    ),
+                ),
+            );
         }
         let text = edit::with_node(&self.text, &node);
         let mut fleet = self.fleet.clone();
@@ -212,7 +223,10 @@ impl FleetFile {
                     .iter()
                     .filter(|node| node.labels.get(label).is_some_and(|found| found == value))
                     .collect(),
-                None => nodes.iter().filter(|node| node.name == *word.as_str()).collect(),
+                None => nodes
+                    .iter()
+                    .filter(|node| node.name == *word.as_str())
+                    .collect(),
             };
             if matching.is_empty() {
                 return Err(self.unknown(word));
@@ -227,7 +241,12 @@ impl FleetFile {
     }
 
     fn unknown(&self, word: &str) -> Error {
-        let known: Vec<&str> = self.fleet.nodes.iter().map(|node| node.name.as_str()).collect();
+        let known: Vec<&str> = self
+            .fleet
+            .nodes
+            .iter()
+            .map(|node| node.name.as_str())
+            .collect();
         let what = if word.contains('=') {
             format!("no node has the label {word}")
         } else {
@@ -266,12 +285,16 @@ pub fn address(text: &str) -> std::result::Result<String, String> {
     let bracketed = host.starts_with('[') && host.ends_with(']');
     let letters = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     if host.is_empty() || !(bracketed || host.chars().all(letters)) {
-        return Err(format!("`{text}` is not an address: expected HOST:PORT, IPv6 in brackets"));
+        return Err(format!(
+            "`{text}` is not an address: expected HOST:PORT, IPv6 in brackets"
+        ));
     }
     Ok(with_port)
 }
 
-fn null_is_empty<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Vec<Node>, D::Error> {
+fn null_is_empty<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Vec<Node>, D::Error> {
     Option::deserialize(from).map(Option::unwrap_or_default)
 }
 

@@ -7,10 +7,12 @@ use std::{
 };
 
 use secrecy::ExposeSecret as _;
-use tokio_rustls::TlsConnector;
 use togather_model::Timestamp;
 use togather_proto::v1;
-use togather_trust::{NAMESPACE, OperatorName, Signer, command::Header, secret_file, signing::AskPassphrase, tls};
+use togather_trust::{
+    NAMESPACE, OperatorName, Signer, command::Header, secret_file, signing::AskPassphrase, tls,
+};
+use tokio_rustls::TlsConnector;
 use ulid::Ulid;
 
 use crate::{
@@ -39,7 +41,8 @@ impl Session {
         let operator = &file.fleet.operator;
         let authority = read(&file.resolve(&file.fleet.authority))?;
         let certificate = read(&file.resolve(&operator.certificate))?;
-        let key = secret_file::read(&file.resolve(&operator.key)).map_err(|error| unusable(&error))?;
+        let key =
+            secret_file::read(&file.resolve(&operator.key)).map_err(|error| unusable(&error))?;
         let config = tls::client_config(&authority, &certificate, key.expose_secret())
             .map_err(|error| unusable(&error))?;
         let keys = Keys {
@@ -100,7 +103,8 @@ impl Keys {
             return Ok(Arc::clone(signer));
         }
         let agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
-        let signer = Signer::open(&self.identity, agent.as_deref(), ask).map_err(|error| unusable(&error))?;
+        let signer = Signer::open(&self.identity, agent.as_deref(), ask)
+            .map_err(|error| unusable(&error))?;
         Ok(Arc::clone(self.signer.get_or_init(|| Arc::new(signer))))
     }
 
@@ -112,12 +116,21 @@ impl Keys {
         body: v1::command::Body,
     ) -> Result<v1::SignedCommand> {
         let now = Timestamp::now();
-        let header = Header::new(&self.fleet_id, node_id, body.method(), &self.operator, operation_id, now);
+        let header = Header::new(
+            &self.fleet_id,
+            node_id,
+            body.method(),
+            &self.operator,
+            operation_id,
+            now,
+        );
         let payload = prost::Message::encode_to_vec(&command(header, body));
         let signer = self.signer(None)?;
         // ssh-agent may ask its human for a confirmation, which takes as long as it takes.
         let signed = tokio::task::spawn_blocking(move || {
-            signer.sign(NAMESPACE, &payload).map(|signature| (payload, signature))
+            signer
+                .sign(NAMESPACE, &payload)
+                .map(|signature| (payload, signature))
         });
         let (payload, signature) = match signed.await {
             Ok(signed) => signed.map_err(|error| unusable(&error))?,
@@ -156,5 +169,7 @@ fn read(path: &Path) -> Result<String> {
 /// A certificate or key that cannot be used: the error's own text says why and what helps.
 fn unusable(error: &(dyn std::error::Error + 'static)) -> Error {
     let what = Error::configuration(error.to_string());
-    error.source().map_or(what.clone(), |source| what.because(source))
+    error
+        .source()
+        .map_or(what.clone(), |source| what.because(source))
 }

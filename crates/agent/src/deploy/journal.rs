@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use togather_model::{Event, EventKind, Failure, FailureKind, Operation, OperationState, Step, Ulid};
+use togather_model::{
+    Event, EventKind, Failure, FailureKind, Operation, OperationState, Step, Ulid,
+};
 use tracing::{info, warn};
 
 use crate::{host::Host, state::State};
@@ -162,6 +164,11 @@ pub fn new_id(now: togather_model::Timestamp) -> Ulid {
 
 fn name(kind: &EventKind) -> String {
     let json = serde_json::to_value(kind).unwrap_or_default();
-    let of = |key: &str| json.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+    let of = |key: &str| {
+        json.get(key)
+            .and_then(|v| v.as_str())
+            .unwrap_or_default()
+            .to_owned()
+    };
     format!("{} {}", of("event"), of("step"))
 }

@@ -24,14 +24,21 @@ impl Deployment<'_> {
         loop {
             let complaint = self.complaint().await;
             looks += 1;
-            bad_in_a_row = if complaint.is_some() { bad_in_a_row + 1 } else { 0 };
+            bad_in_a_row = if complaint.is_some() {
+                bad_in_a_row + 1
+            } else {
+                0
+            };
             let left = end.saturating_duration_since(Instant::now());
             match complaint {
                 Some(complaint) if bad_in_a_row >= strategy.health_successes => {
                     return Err(self.failed_in_soak(complaint));
                 }
                 None if left.is_zero() => {
-                    return Ok(format!("looked {looks} times in {} s", self.plan.soak.as_secs()));
+                    return Ok(format!(
+                        "looked {looks} times in {} s",
+                        self.plan.soak.as_secs()
+                    ));
                 }
                 // One bad look is not the end, but a soak does not end on one either.
                 Some(_) | None => {}

@@ -26,7 +26,10 @@ impl Deployment<'_> {
             Step::Rehearse => self.rehearse().await,
             Step::Migrate => self.migrate().await,
             Step::StartSlot => self.start_slot().await,
-            Step::AwaitHealthy => self.await_healthy_in(self.plan.to, &self.plan.git_commit).await,
+            Step::AwaitHealthy => {
+                self.await_healthy_in(self.plan.to, &self.plan.git_commit)
+                    .await
+            }
             Step::RunHooks => self.run_hooks().await,
             Step::SwitchTraffic => self.switch_traffic().await,
             Step::ProveTraffic => self.prove_traffic().await,
@@ -41,7 +44,9 @@ impl Deployment<'_> {
             return Ok(format!("image {digest}, not attested"));
         };
         let attested = self.release.attested_bytes();
-        self.node.attesters.check(&attested, &attestation.signature)?;
+        self.node
+            .attesters
+            .check(&attested, &attestation.signature)?;
         Ok(format!("image {digest}, attested"))
     }
 
@@ -57,10 +62,11 @@ impl Deployment<'_> {
         let again = planner::plan(&observed, self.release, &self.node.strategy, &request);
         let again = again.map_err(|mut refusals| refusals.swap_remove(0))?;
         if again.from != self.plan.from || again.migrations != self.plan.migrations {
-            return Err(
-                Failure::new(FailureKind::Other, "the node changed after it was planned for")
-                    .next("run the command again; it plans anew"),
-            );
+            return Err(Failure::new(
+                FailureKind::Other,
+                "the node changed after it was planned for",
+            )
+            .next("run the command again; it plans anew"));
         }
         Ok(format!("{} MiB of disk free", observed.disk_free >> 20))
     }
@@ -68,7 +74,8 @@ impl Deployment<'_> {
     async fn fetch_image(&self) -> Result<String, Failure> {
         let image = &self.release.image;
         let failed = |e: &dyn std::error::Error| {
-            let failure = Failure::caused_by(FailureKind::Other, "the image could not be fetched", e);
+            let failure =
+                Failure::caused_by(FailureKind::Other, "the image could not be fetched", e);
             match image {
                 Image::Registry { repository, .. } => failure.next(format!(
                     "check that the node reaches the registry of `{repository}` and may pull from it"
@@ -95,7 +102,11 @@ impl Deployment<'_> {
             Failure::caused_by(FailureKind::Other, "the database is not as it must be", &e)
                 .next("look at the database's logs, and at `database` in deployment.yml")
         })?;
-        Ok(if up.is_empty() { "already up".into() } else { up.join(", ") })
+        Ok(if up.is_empty() {
+            "already up".into()
+        } else {
+            up.join(", ")
+        })
     }
 
     /// Dumps, stores and proves: only a snapshot that was restored lets a migration run.
@@ -127,7 +138,11 @@ impl Deployment<'_> {
         if self.plan.to_run().all(|step| step != Step::Rehearse) {
             self.drop_the_scratch().await?;
         }
-        Ok(format!("{} ({} KiB), restored and compared", proven.dump, proven.bytes >> 10))
+        Ok(format!(
+            "{} ({} KiB), restored and compared",
+            proven.dump,
+            proven.bytes >> 10
+        ))
     }
 
     async fn rehearse(&self) -> Result<String, Failure> {
@@ -136,7 +151,9 @@ impl Deployment<'_> {
             let migrations = &self.release.migrations;
             let on_file = |file: &str| say(file.to_owned());
             let database = &self.node.database;
-            database.rehearse(self.operation.id, migrations, &on_file).await
+            database
+                .rehearse(self.operation.id, migrations, &on_file)
+                .await
         };
         let (rehearsed, ()) = tokio::join!(work, self.write_down(Step::Rehearse, heard));
         let rehearsed = rehearsed.map_err(|e| {
@@ -148,7 +165,10 @@ impl Deployment<'_> {
             .next("mend the migration and create a new release")
         })?;
         self.drop_the_scratch().await?;
-        Ok(format!("{} migrations ran on the restored copy", rehearsed.files.len()))
+        Ok(format!(
+            "{} migrations ran on the restored copy",
+            rehearsed.files.len()
+        ))
     }
 
     async fn migrate(&self) -> Result<String, Failure> {
@@ -166,7 +186,9 @@ impl Deployment<'_> {
         Ok(format!(
             "{} ran, the schema is at {}",
             migrated.files.len(),
-            migrated.version.map_or_else(|| "none".into(), |v| v.to_string())
+            migrated
+                .version
+                .map_or_else(|| "none".into(), |v| v.to_string())
         ))
     }
 
@@ -179,8 +201,12 @@ impl Deployment<'_> {
         };
         let started = self.node.containers.start_slot(slot, &app).await;
         started.map_err(|e| {
-            Failure::caused_by(FailureKind::Other, format!("the {slot} slot did not start"), &e)
-                .next("look at the app's service in docker-compose.yml and at `docker ps -a`")
+            Failure::caused_by(
+                FailureKind::Other,
+                format!("the {slot} slot did not start"),
+                &e,
+            )
+            .next("look at the app's service in docker-compose.yml and at `docker ps -a`")
         })?;
         Ok(format!("{} started in {slot}", self.plan.version))
     }
@@ -202,11 +228,15 @@ impl Deployment<'_> {
                 && good
                 && !answer.is_commit(git_commit)
             {
-                return Err(self.unhealthy(slot, &wrong_commit(answer, git_commit)).await);
+                return Err(self
+                    .unhealthy(slot, &wrong_commit(answer, git_commit))
+                    .await);
             }
             in_a_row = if good { in_a_row + 1 } else { 0 };
             if in_a_row >= strategy.health_successes {
-                return Ok(format!("healthy {in_a_row} times in a row, asked {asked} times"));
+                return Ok(format!(
+                    "healthy {in_a_row} times in a row, asked {asked} times"
+                ));
             }
             if !good && let Some(ended) = self.how_it_ended(slot).await {
                 return Err(self.unhealthy(slot, &ended).await);
@@ -229,7 +259,8 @@ impl Deployment<'_> {
         match self.node.containers.slot(slot).await {
             Ok(Some(held)) if !held.running => Some(format!(
                 "its process ended with exit code {}",
-                held.exit_code.map_or_else(|| "unknown".into(), |code| code.to_string())
+                held.exit_code
+                    .map_or_else(|| "unknown".into(), |code| code.to_string())
             )),
             Ok(None) => Some("its container is gone".into()),
             Ok(Some(_)) | Err(_) => None,
@@ -246,7 +277,9 @@ impl Deployment<'_> {
         if let Ok(logs) = self.node.containers.logs(slot, 10).await
             && !logs.trim().is_empty()
         {
-            failure.causes.push(format!("its last lines were:\n{}", logs.trim_end()));
+            failure
+                .causes
+                .push(format!("its last lines were:\n{}", logs.trim_end()));
         }
         failure.next("mend the release; the version before serves on")
     }
@@ -260,15 +293,24 @@ impl Deployment<'_> {
                 .run_in_slot(self.plan.to, &hook.command, hook.timeout)
                 .await;
             let ran = ran.map_err(|e| {
-                Failure::caused_by(FailureKind::Other, format!("the hook `{command}` did not run"), &e)
-                    .next("mend the hook; the version before serves on")
+                Failure::caused_by(
+                    FailureKind::Other,
+                    format!("the hook `{command}` did not run"),
+                    &e,
+                )
+                .next("mend the hook; the version before serves on")
             })?;
             if ran.exit_code != 0 {
                 let mut failure = Failure::new(
                     FailureKind::Other,
-                    format!("the hook `{command}` ended with exit code {}", ran.exit_code),
+                    format!(
+                        "the hook `{command}` ended with exit code {}",
+                        ran.exit_code
+                    ),
                 );
-                failure.causes.push(format!("it printed:\n{}", ran.output.trim_end()));
+                failure
+                    .causes
+                    .push(format!("it printed:\n{}", ran.output.trim_end()));
                 return Err(failure.next("mend the hook; the version before serves on"));
             }
         }
@@ -283,7 +325,10 @@ impl Deployment<'_> {
             Failure::caused_by(FailureKind::Other, "traffic could not be switched", &e)
                 .next("look at `systemctl status caddy` and the Caddyfile on the node")
         })?;
-        Ok(format!("{slot} is live after {:.1} ms", begun.elapsed().as_secs_f64() * 1e3))
+        Ok(format!(
+            "{slot} is live after {:.1} ms",
+            begun.elapsed().as_secs_f64() * 1e3
+        ))
     }
 
     /// The public path must answer with the new version: what the proxy says it does is not proof.
@@ -298,9 +343,15 @@ impl Deployment<'_> {
                     && answer.is_commit(&self.plan.git_commit)
                     && answer.slot == Some(self.plan.to)
             };
-            in_a_row = if answer.as_ref().is_ok_and(is_new) { in_a_row + 1 } else { 0 };
+            in_a_row = if answer.as_ref().is_ok_and(is_new) {
+                in_a_row + 1
+            } else {
+                0
+            };
             if in_a_row >= strategy.health_successes {
-                return Ok(format!("the public path answered with it {in_a_row} times in a row"));
+                return Ok(format!(
+                    "the public path answered with it {in_a_row} times in a row"
+                ));
             }
             if Instant::now() >= deadline {
                 let why = match &answer {
@@ -351,8 +402,12 @@ impl Deployment<'_> {
     async fn drop_the_scratch(&self) -> Result<(), Failure> {
         let dropped = self.node.database.drop_scratch(self.operation.id).await;
         dropped.map_err(|e| {
-            Failure::caused_by(FailureKind::Other, "the scratch database was not dropped", &e)
-                .next("look at the database's logs on the node")
+            Failure::caused_by(
+                FailureKind::Other,
+                "the scratch database was not dropped",
+                &e,
+            )
+            .next("look at the database's logs on the node")
         })
     }
 }
@@ -365,11 +420,17 @@ pub(super) async fn tidy(deployment: &Deployment<'_>) -> Result<(), Failure> {
     };
     let served = node.state.served_releases().await.map_err(|e| failed(&e))?;
     let mut keep = vec![deployment.release.image.clone()];
-    for id in served.into_iter().take(node.strategy.keep_releases as usize) {
+    for id in served
+        .into_iter()
+        .take(node.strategy.keep_releases as usize)
+    {
         let release = node.state.release(id).await.map_err(|e| failed(&e))?;
         keep.extend(release.map(|release| release.image));
     }
-    node.containers.prune_images(&keep).await.map_err(|e| failed(&e))?;
+    node.containers
+        .prune_images(&keep)
+        .await
+        .map_err(|e| failed(&e))?;
     Ok(())
 }
 

@@ -32,11 +32,22 @@ fn assert_on_one_known_version(world: &World, ending: OperationState, what: &str
         OperationState::Undone => OLD,
         OperationState::Stuck | OperationState::Running => panic!("{what}: ended {ending}"),
     };
-    assert_eq!(facts.serving.as_deref(), Some(expected), "{what}: {facts:#?}");
-    assert_eq!(facts.running, [expected], "{what}: only what serves runs: {facts:#?}");
+    assert_eq!(
+        facts.serving.as_deref(),
+        Some(expected),
+        "{what}: {facts:#?}"
+    );
+    assert_eq!(
+        facts.running,
+        [expected],
+        "{what}: only what serves runs: {facts:#?}"
+    );
     assert_eq!(facts.scratch_databases, 0, "{what}: {facts:#?}");
     if ending == OperationState::Undone {
-        assert_eq!(facts.containers, 1, "{what}: the new container is gone: {facts:#?}");
+        assert_eq!(
+            facts.containers, 1,
+            "{what}: the new container is gone: {facts:#?}"
+        );
     }
 }
 
@@ -46,10 +57,14 @@ async fn a_deployment_that_nothing_disturbs_is_done() {
     assert_eq!(world.deploy().await, Some(OperationState::Done));
     assert_on_one_known_version(&world, OperationState::Done, "undisturbed");
 
-    let steps = world.events().await.into_iter().filter_map(|e| match e.kind {
-        EventKind::StepDone { step, .. } => Some(step),
-        _ => None,
-    });
+    let steps = world
+        .events()
+        .await
+        .into_iter()
+        .filter_map(|e| match e.kind {
+            EventKind::StepDone { step, .. } => Some(step),
+            _ => None,
+        });
     assert!(steps.eq(Step::ALL), "all fourteen steps, in order");
 }
 
@@ -69,8 +84,14 @@ async fn failing_at_every_call_ends_on_one_known_version() {
             _ => undone += 1,
         }
     }
-    assert!(undone > 10, "most failures take the deployment back: {undone}");
-    assert!(done > 0, "one lost health answer, or a failure to tidy, does not: {done}");
+    assert!(
+        undone > 10,
+        "most failures take the deployment back: {undone}"
+    );
+    assert!(
+        done > 0,
+        "one lost health answer, or a failure to tidy, does not: {done}"
+    );
 }
 
 #[tokio::test]
@@ -86,11 +107,29 @@ async fn a_power_cut_at_every_call_ends_on_one_known_version() {
 
             let events = world.events().await;
             let switched = events.iter().any(|e| {
-                matches!(e.kind, EventKind::StepDone { step: Step::SwitchTraffic, .. })
+                matches!(
+                    e.kind,
+                    EventKind::StepDone {
+                        step: Step::SwitchTraffic,
+                        ..
+                    }
+                )
             });
-            let expected = if switched { OperationState::Done } else { OperationState::Undone };
-            assert_eq!(ending, expected, "{what}: before the switch back, after it forward");
-            assert!(events.iter().map(|e| e.sequence).eq(1..=events.len() as u64));
+            let expected = if switched {
+                OperationState::Done
+            } else {
+                OperationState::Undone
+            };
+            assert_eq!(
+                ending, expected,
+                "{what}: before the switch back, after it forward"
+            );
+            assert!(
+                events
+                    .iter()
+                    .map(|e| e.sequence)
+                    .eq(1..=events.len() as u64)
+            );
             assert!(events.last().is_some_and(|e| e.kind.is_ending()), "{what}");
         }
     }
@@ -131,7 +170,10 @@ async fn every_undo_may_run_twice() {
         for step in Step::ALL.into_iter().rev().filter(|s| *s <= stop_after) {
             for time in ["once", "twice"] {
                 let undone = world.take_back(step.undo()).await;
-                assert!(undone.is_ok(), "undo of {step} {time} after {stop_after}: {undone:?}");
+                assert!(
+                    undone.is_ok(),
+                    "undo of {step} {time} after {stop_after}: {undone:?}"
+                );
             }
         }
         assert_on_one_known_version(&world, OperationState::Undone, &format!("{stop_after}"));
@@ -149,8 +191,14 @@ async fn an_undo_that_fails_for_good_is_stuck_and_tells_what_is_true() {
         panic!("the last event is the ending");
     };
     assert_eq!(failure.step, Some(Step::SwitchTraffic));
-    assert!(failure.next.iter().any(|n| n.contains("traffic goes to")), "{failure:?}");
-    assert!(failure.next.iter().any(|n| n.contains("runs 2.0.0")), "{failure:?}");
+    assert!(
+        failure.next.iter().any(|n| n.contains("traffic goes to")),
+        "{failure:?}"
+    );
+    assert!(
+        failure.next.iter().any(|n| n.contains("runs 2.0.0")),
+        "{failure:?}"
+    );
 }
 
 #[tokio::test]

@@ -21,8 +21,14 @@ impl Deployment<'_> {
         let dropped = self.node.database.drop_scratch(self.operation.id).await;
         dropped.map_err(|e| {
             let name = crate::database::scratch_name(self.operation.id);
-            Failure::caused_by(FailureKind::Stuck, "the scratch database was not dropped", &e)
-                .next(format!("drop it by hand: `DROP DATABASE {name} WITH (FORCE)`"))
+            Failure::caused_by(
+                FailureKind::Stuck,
+                "the scratch database was not dropped",
+                &e,
+            )
+            .next(format!(
+                "drop it by hand: `DROP DATABASE {name} WITH (FORCE)`"
+            ))
         })?;
         Ok("the scratch database is gone".into())
     }
@@ -37,8 +43,12 @@ impl Deployment<'_> {
     async fn remove_new_slot(&self) -> Result<String, Failure> {
         let slot = self.plan.to;
         let failed = |e: &dyn std::error::Error| {
-            Failure::caused_by(FailureKind::Stuck, format!("the {slot} slot was not removed"), e)
-                .next(format!("remove it by hand: `docker rm -f togather-{slot}`"))
+            Failure::caused_by(
+                FailureKind::Stuck,
+                format!("the {slot} slot was not removed"),
+                e,
+            )
+            .next(format!("remove it by hand: `docker rm -f togather-{slot}`"))
         };
         // Requests that reached it before traffic went back may finish.
         let drain = self.node.strategy.drain;
@@ -75,7 +85,10 @@ impl Deployment<'_> {
                 format!("{} in {} was not started again", old.version, old.slot),
                 &e,
             )
-            .next(format!("start it by hand: `docker start togather-{}`", old.slot))
+            .next(format!(
+                "start it by hand: `docker start togather-{}`",
+                old.slot
+            ))
         })?;
         self.await_healthy_in(old.slot, &old.git_commit).await?;
         Ok(format!("{} in {} runs again", old.version, old.slot))

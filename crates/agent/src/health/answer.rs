@@ -52,9 +52,15 @@ impl Answer {
             version: text("version"),
             git_commit: text("git_commit"),
             slot: text("slot").and_then(|slot| slot.parse().ok()),
-            checks: json.get("checks").and_then(Value::as_object).map_or_else(Vec::new, |checks| {
-                checks.iter().map(|(name, check)| Check::read(name, check)).collect()
-            }),
+            checks: json
+                .get("checks")
+                .and_then(Value::as_object)
+                .map_or_else(Vec::new, |checks| {
+                    checks
+                        .iter()
+                        .map(|(name, check)| Check::read(name, check))
+                        .collect()
+                }),
             latency,
         }
     }
@@ -63,7 +69,10 @@ impl Answer {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         (200..300).contains(&self.http_status)
-            && self.status.as_deref().is_none_or(|status| status == "healthy")
+            && self
+                .status
+                .as_deref()
+                .is_none_or(|status| status == "healthy")
     }
 
     /// Whether this commit answered, as far as the app says. It may shorten the commit.
@@ -81,13 +90,23 @@ impl Answer {
         let complaints = self.checks.iter().filter(|check| check.status != "pass");
         let complaints =
             complaints.map(|check| format!("; {}: {} {}", check.name, check.status, check.message));
-        format!("HTTP {}, {status}{}", self.http_status, complaints.collect::<String>())
+        format!(
+            "HTTP {}, {status}{}",
+            self.http_status,
+            complaints.collect::<String>()
+        )
     }
 }
 
 impl Check {
     fn read(name: &str, check: &Value) -> Self {
-        let text = |key: &str| check.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |key: &str| {
+            check
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         Self {
             name: name.to_owned(),
             status: text("status"),

@@ -15,13 +15,19 @@ pub struct Requests {
 impl Requests {
     /// Sums the counter over all its labels; `None` if it is not among these metrics.
     pub(super) fn read(metrics: &str) -> Option<Self> {
-        metrics.lines().filter_map(sample).fold(None, |sum, (failed, count)| {
-            let sum = sum.unwrap_or(Self { total: 0, failed: 0 });
-            Some(Self {
-                total: sum.total.saturating_add(count),
-                failed: sum.failed.saturating_add(if failed { count } else { 0 }),
+        metrics
+            .lines()
+            .filter_map(sample)
+            .fold(None, |sum, (failed, count)| {
+                let sum = sum.unwrap_or(Self {
+                    total: 0,
+                    failed: 0,
+                });
+                Some(Self {
+                    total: sum.total.saturating_add(count),
+                    failed: sum.failed.saturating_add(if failed { count } else { 0 }),
+                })
             })
-        })
     }
 }
 
@@ -35,9 +41,13 @@ fn sample(line: &str) -> Option<(bool, u64)> {
     };
     let value: f64 = value.split_whitespace().next()?.parse().ok()?;
     // Quotes inside a label's value are escaped, so this can only be the label itself.
-    let failed = labels.match_indices("status=\"5").any(|(at, _)| {
-        at == 0 || labels[..at].ends_with([',', ' '])
-    });
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count; `as` saturates")]
+    let failed = labels
+        .match_indices("status=\"5")
+        .any(|(at, _)| at == 0 || labels[..at].ends_with([',', ' ']));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count; `as` saturates"
+    )]
     Some((failed, value as u64))
 }

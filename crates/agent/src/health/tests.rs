@@ -18,8 +18,15 @@ fn the_togather_servers_answer_is_read_whole() {
     assert!(answer.is_healthy());
     assert_eq!(answer.version.as_deref(), Some("1.4.0"));
     assert_eq!(answer.slot, Some(Slot::Green));
-    let checks: Vec<_> = answer.checks.iter().map(|c| (&*c.name, &*c.status, &*c.message)).collect();
-    assert_eq!(checks, [("database", "pass", "ok"), ("migrations", "fail", "dirty")]);
+    let checks: Vec<_> = answer
+        .checks
+        .iter()
+        .map(|c| (&*c.name, &*c.status, &*c.message))
+        .collect();
+    assert_eq!(
+        checks,
+        [("database", "pass", "ok"), ("migrations", "fail", "dirty")]
+    );
 }
 
 #[test]
@@ -41,7 +48,10 @@ fn a_commit_may_be_shortened_but_not_be_another() {
     assert!(!says("01234").is_commit(full));
     assert!(!says("f123456").is_commit(full));
     assert!(!says("unknown").is_commit(full));
-    assert!(says("").is_commit(full), "an app that does not say is not checked");
+    assert!(
+        says("").is_commit(full),
+        "an app that does not say is not checked"
+    );
 }
 
 #[test]
@@ -53,8 +63,20 @@ fn requests_are_summed_by_status() {
                    http_requests_total{method=\"POST\", status=\"500\"} 2 1700000000000\n\
                    http_requests_total{path=\"status=\\\"5\",http_status=\"599\"} 1\n\
                    http_requests_total_seconds{status=\"500\"} 9\n";
-    assert_eq!(Requests::read(metrics), Some(Requests { total: 1010, failed: 9 }));
-    assert_eq!(Requests::read("http_requests_total 5\n"), Some(Requests { total: 5, failed: 0 }));
+    assert_eq!(
+        Requests::read(metrics),
+        Some(Requests {
+            total: 1010,
+            failed: 9
+        })
+    );
+    assert_eq!(
+        Requests::read("http_requests_total 5\n"),
+        Some(Requests {
+            total: 5,
+            failed: 0
+        })
+    );
     assert_eq!(Requests::read("other_total{status=\"500\"} 9\n"), None);
 }
 

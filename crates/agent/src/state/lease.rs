@@ -29,9 +29,7 @@ impl State {
         let row = sqlx::query("SELECT json FROM lease")
             .fetch_optional(&mut *transaction)
             .await?;
-        let current: Option<Lease> = row
-            .map(|row| from_json("lease", row.get(0)))
-            .transpose()?;
+        let current: Option<Lease> = row.map(|row| from_json("lease", row.get(0))).transpose()?;
         let decision = decide(current.as_ref());
         if let Ok(lease) = &decision {
             sqlx::query(

@@ -86,8 +86,13 @@ impl State {
         let row = sqlx::query("SELECT json, plan FROM operation WHERE state = 'running'")
             .fetch_optional(&self.pool)
             .await?;
-        row.map(|row| Ok((from_json("operation", row.get(0))?, from_json("plan", row.get(1))?)))
-            .transpose()
+        row.map(|row| {
+            Ok((
+                from_json("operation", row.get(0))?,
+                from_json("plan", row.get(1))?,
+            ))
+        })
+        .transpose()
     }
 
     /// Operations, newest first; only those of this rollout, if one is named.
@@ -176,7 +181,9 @@ impl State {
         .bind(PAGE)
         .fetch_all(&self.pool)
         .await?;
-        rows.iter().map(|row| from_json("event", row.get(0))).collect()
+        rows.iter()
+            .map(|row| from_json("event", row.get(0)))
+            .collect()
     }
 
     fn tick(&self) {

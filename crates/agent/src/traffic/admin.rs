@@ -49,12 +49,12 @@ impl Admin {
     }
 
     async fn post(&self, path: &str, caddyfile: &str) -> Result<Bytes, TrafficError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| TrafficError::Unreachable {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
+            TrafficError::Unreachable {
                 socket: self.socket.clone(),
                 source,
-            })?;
+            }
+        })?;
         timeout(PATIENCE, exchange(stream, path, caddyfile))
             .await
             .map_err(|elapsed| TrafficError::NoAnswer(elapsed.into()))?
@@ -111,7 +111,10 @@ mod tests {
 
     #[test]
     fn caddys_own_words_are_kept() {
-        assert_eq!(message(br#"{"error":"Caddyfile:2: unrecognized"}"#), "Caddyfile:2: unrecognized");
+        assert_eq!(
+            message(br#"{"error":"Caddyfile:2: unrecognized"}"#),
+            "Caddyfile:2: unrecognized"
+        );
         assert_eq!(message(b"host not allowed\n"), "host not allowed");
     }
 }

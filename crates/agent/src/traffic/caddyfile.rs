@@ -15,7 +15,9 @@ const DEPTH: u8 = 4;
 pub(super) fn refuse_relative_imports(caddyfile: &Path, text: &str) -> Result<(), TrafficError> {
     for (line, import) in imported(text) {
         // `(name) { ... }` defines a piece of configuration that `import name` repeats.
-        let is_named_piece = text.lines().any(|l| l.trim_start().starts_with(&format!("({import})")));
+        let is_named_piece = text
+            .lines()
+            .any(|l| l.trim_start().starts_with(&format!("({import})")));
         if is_named_piece || Path::new(import).is_absolute() || import.starts_with('{') {
             continue;
         }
@@ -38,7 +40,9 @@ pub(super) fn refuse_other_admin(
     socket: &Path,
 ) -> Result<(), TrafficError> {
     let expected = format!("unix/{}", socket.display());
-    let found = adapted["admin"]["listen"].as_str().unwrap_or("localhost:2019");
+    let found = adapted["admin"]["listen"]
+        .as_str()
+        .unwrap_or("localhost:2019");
     // Newer releases take the socket's mode after a bar.
     if found.split('|').next() == Some(&expected) {
         return Ok(());
@@ -87,7 +91,9 @@ mod tests {
 
     fn relative(text: &str) -> Option<(usize, String)> {
         match refuse_relative_imports(Path::new("/etc/caddy/Caddyfile"), text) {
-            Err(TrafficError::RelativeImport { line, suggestion, .. }) => Some((line, suggestion)),
+            Err(TrafficError::RelativeImport {
+                line, suggestion, ..
+            }) => Some((line, suggestion)),
             Ok(()) => None,
             Err(other) => panic!("{other}"),
         }
@@ -97,7 +103,10 @@ mod tests {
     fn an_import_by_pattern_is_seen() {
         assert!(imports(OURS, Path::new("/etc/caddy/togather/slot.caddy")));
         assert!(!imports(OURS, Path::new("/etc/caddy/other/slot.caddy")));
-        assert!(!imports("# import /a/slot.caddy\n", Path::new("/a/slot.caddy")));
+        assert!(!imports(
+            "# import /a/slot.caddy\n",
+            Path::new("/a/slot.caddy")
+        ));
     }
 
     #[test]
@@ -124,7 +133,11 @@ mod tests {
     #[test]
     fn the_admin_endpoint_must_stay_where_it_is() {
         let check = |adapted: Value| {
-            refuse_other_admin(Path::new("Caddyfile"), &adapted, Path::new("/run/caddy/admin.sock"))
+            refuse_other_admin(
+                Path::new("Caddyfile"),
+                &adapted,
+                Path::new("/run/caddy/admin.sock"),
+            )
         };
         check(json!({"admin": {"listen": "unix//run/caddy/admin.sock"}})).unwrap();
         check(json!({"admin": {"listen": "unix//run/caddy/admin.sock|0660"}})).unwrap();

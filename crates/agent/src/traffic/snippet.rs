@@ -70,7 +70,11 @@ impl Snippet {
         // One fixed name, so that what a crash leaves is overwritten, never collected; and not a
         // name that `*.caddy` would import.
         let new = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&new)?;
         // The agent's umask (0077) would keep Caddy from reading it.
         file.set_permissions(Permissions::from_mode(0o644))?;
         file.write_all(text.as_bytes())?;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tokio::{fs::File, io::AsyncReadExt as _, sync::mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 use togather_model::Digest;
 use togather_proto::v1::{self, command::Body, load_image_request::Part};
+use tokio::{fs::File, io::AsyncReadExt as _, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use ulid::Ulid;
 
 use super::Client;
@@ -39,7 +39,10 @@ impl Archive {
         let mut file = open(path).await?;
         let (mut hash, mut bytes, mut chunk) = (Sha256::new(), 0, vec![0; CHUNK]);
         loop {
-            let read = file.read(&mut chunk).await.map_err(|error| files::cannot("read", path, &error))?;
+            let read = file
+                .read(&mut chunk)
+                .await
+                .map_err(|error| files::cannot("read", path, &error))?;
             if read == 0 {
                 break;
             }
@@ -47,7 +50,10 @@ impl Archive {
             bytes += read as u64;
         }
         if bytes == 0 {
-            return Err(Error::usage(format!("{} is empty: not an image archive", path.display())));
+            return Err(Error::usage(format!(
+                "{} is empty: not an image archive",
+                path.display()
+            )));
         }
         Ok(Self {
             path: path.to_owned(),
@@ -93,11 +99,18 @@ impl Client {
                 part = Part::Chunk(Bytes::from(chunk));
             }
         });
-        let answer = self.deployments().load_image(ReceiverStream::new(parts)).await;
+        let answer = self
+            .deployments()
+            .load_image(ReceiverStream::new(parts))
+            .await;
         // If our own file failed us, the node's complaint about a short archive explains nothing.
         match reading.await {
             Ok(read) => read?,
-            Err(broken) => return Err(Error::other("reading the image archive was broken off").because(&broken)),
+            Err(broken) => {
+                return Err(
+                    Error::other("reading the image archive was broken off").because(&broken)
+                );
+            }
         }
         self.answered(answer).map(drop)
     }

@@ -93,21 +93,34 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
     fn try_from(wire: v1::NodeStatus) -> Result<Self, WireError> {
         let within = |field: &'static str| move |error: WireError| error.within(field);
         let operation = |field, wire: Option<v1::Operation>| {
-            wire.map(Operation::try_from).transpose().map_err(within(field))
+            wire.map(Operation::try_from)
+                .transpose()
+                .map_err(within(field))
         };
         let schema = wire.schema.map(Option::<Schema>::try_from).transpose();
         Ok(Self {
             agent_version: wire.agent_version,
             at: time::read_timestamp("at", wire.at)?,
-            live: wire.live.map(Live::try_from).transpose().map_err(within("live"))?,
-            health: wire.health.filter(|health| !health.status.is_empty()).map(Health::from),
+            live: wire
+                .live
+                .map(Live::try_from)
+                .transpose()
+                .map_err(within("live"))?,
+            health: wire
+                .health
+                .filter(|health| !health.status.is_empty())
+                .map(Health::from),
             schema: schema.map_err(within("schema"))?.flatten(),
             last_snapshot: wire
                 .last_snapshot
                 .map(Snapshot::try_from)
                 .transpose()
                 .map_err(within("last_snapshot"))?,
-            lease: wire.lease.map(Lease::try_from).transpose().map_err(within("lease"))?,
+            lease: wire
+                .lease
+                .map(Lease::try_from)
+                .transpose()
+                .map_err(within("lease"))?,
             running: operation("running", wire.running)?,
             last: operation("last", wire.last)?,
             drift: wire.drift,
@@ -176,7 +189,10 @@ impl TryFrom<v1::RolloutRecord> for RolloutRecord {
         let rollout = crate::rollout::stored::read(&stored)
             .map_err(|why| WireError::invalid("rollout.rollout", why))?;
         if rollout.id.to_string() != wire.rollout_id {
-            return Err(WireError::invalid("rollout_id", "the stored rollout has another id"));
+            return Err(WireError::invalid(
+                "rollout_id",
+                "the stored rollout has another id",
+            ));
         }
         Ok(Self {
             rollout,

@@ -65,7 +65,11 @@ fn quoted(text: &str) -> String {
 pub(super) fn with_node(text: &str, added: &Node) -> Option<String> {
     let mut lines: Vec<&str> = text.lines().collect();
     let start = lines.iter().position(|line| line.starts_with("nodes:"))?;
-    if lines[start].trim_start_matches("nodes:").trim_start().starts_with("[]") {
+    if lines[start]
+        .trim_start_matches("nodes:")
+        .trim_start()
+        .starts_with("[]")
+    {
         lines[start] = "nodes:";
     }
     Some(format!("{}\n{}", lines.join("\n"), node(added)))

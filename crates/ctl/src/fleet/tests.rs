@@ -46,7 +46,10 @@ fn nodes_are_chosen_by_all_name_and_label_each_once() {
         file.choose(&words)
     };
     assert_eq!(names(&choose(&["all"]).unwrap()), ["node-1", "node-2"]);
-    assert_eq!(names(&choose(&["node-2", "all"]).unwrap()), ["node-2", "node-1"]);
+    assert_eq!(
+        names(&choose(&["node-2", "all"]).unwrap()),
+        ["node-2", "node-1"]
+    );
     assert_eq!(names(&choose(&["place=attic"]).unwrap()), ["node-1"]);
     let error = choose(&["node-3"]).unwrap_err();
     assert_eq!(error.exit_code(), 2);
@@ -87,10 +90,22 @@ fn a_wrong_file_says_where_it_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fleet.yml");
     for (text, words) in [
-        (FLEET.replace("labels: { place", "lables: { place"), "line 12"),
-        (FLEET.replace("fleet/fleet/v1", "fleet/fleet/v2"), "expected `togather.fleet/fleet/v1`"),
-        (FLEET.replace("\"node-2\"", "node-1"), "`node-1` is there twice"),
-        (FLEET.replace("name: node-1", "name: Node_1"), "is not a name"),
+        (
+            FLEET.replace("labels: { place", "lables: { place"),
+            "line 12",
+        ),
+        (
+            FLEET.replace("fleet/fleet/v1", "fleet/fleet/v2"),
+            "expected `togather.fleet/fleet/v1`",
+        ),
+        (
+            FLEET.replace("\"node-2\"", "node-1"),
+            "`node-1` is there twice",
+        ),
+        (
+            FLEET.replace("name: node-1", "name: Node_1"),
+            "is not a name",
+        ),
         ("nodes: [".to_owned(), "line 1"),
     ] {
         std::fs::write(&path, text).unwrap();
@@ -107,7 +122,16 @@ fn an_address_is_a_host_and_a_port() {
     assert_eq!(address("192.0.2.1:99").unwrap(), "192.0.2.1:99");
     assert_eq!(address("[::1]").unwrap(), "[::1]:7443");
     assert_eq!(address("[::1]:99").unwrap(), "[::1]:99");
-    for bad in ["", ":1", "host:", "host:0", "host:99999", "http://host:1", "a b:1", "::1"] {
+    for bad in [
+        "",
+        ":1",
+        "host:",
+        "host:0",
+        "host:99999",
+        "http://host:1",
+        "a b:1",
+        "::1",
+    ] {
         assert!(address(bad).is_err(), "{bad}");
     }
 }

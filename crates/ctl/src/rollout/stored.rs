@@ -35,9 +35,13 @@ pub fn write(rollout: &Rollout, release: bytes::Bytes) -> Result<v1::StoredRollo
 /// # Errors
 /// What is wrong with it.
 pub fn read(stored: &v1::StoredRollout) -> Result<Rollout, String> {
-    let stored: Stored = serde_json::from_slice(&stored.rollout).map_err(|error| error.to_string())?;
+    let stored: Stored =
+        serde_json::from_slice(&stored.rollout).map_err(|error| error.to_string())?;
     if stored.schema != SCHEMA {
-        return Err(format!("expected schema `{SCHEMA}`, found `{}`", stored.schema));
+        return Err(format!(
+            "expected schema `{SCHEMA}`, found `{}`",
+            stored.schema
+        ));
     }
     Ok(stored.rollout)
 }

@@ -114,7 +114,10 @@ impl World {
             .await
             .unwrap();
         let release = release(super::NEW, 2);
-        let release_id = state.keep_release(&release.to_bytes().unwrap()).await.unwrap();
+        let release_id = state
+            .keep_release(&release.to_bytes().unwrap())
+            .await
+            .unwrap();
         Arc::new(Self {
             truth: Mutex::default(),
             power_cut: Notify::new(),
@@ -128,7 +131,11 @@ impl World {
     pub(super) async fn with_one_version_live(version: &str) -> Arc<Self> {
         let world = Self::empty().await;
         let old = release(version, 1);
-        let id = world.state.keep_release(&old.to_bytes().unwrap()).await.unwrap();
+        let id = world
+            .state
+            .keep_release(&old.to_bytes().unwrap())
+            .await
+            .unwrap();
         let mut truth = world.truth();
         truth.base = true;
         truth.schema = Some(1);
@@ -195,7 +202,11 @@ impl World {
     }
 
     pub(super) fn name_of(&self, call: usize) -> &'static str {
-        self.truth().calls.get(call).copied().unwrap_or("not reached")
+        self.truth()
+            .calls
+            .get(call)
+            .copied()
+            .unwrap_or("not reached")
     }
 
     pub(super) fn was_called(&self, name: &str) -> bool {
@@ -211,8 +222,16 @@ impl World {
         let truth = self.truth();
         let running = |slot: &Slot| truth.slots.get(slot).filter(|held| held.running);
         Facts {
-            serving: truth.snippet.as_ref().and_then(running).map(|held| held.version.clone()),
-            running: Slot::ALL.iter().filter_map(running).map(|held| held.version.clone()).collect(),
+            serving: truth
+                .snippet
+                .as_ref()
+                .and_then(running)
+                .map(|held| held.version.clone()),
+            running: Slot::ALL
+                .iter()
+                .filter_map(running)
+                .map(|held| held.version.clone())
+                .collect(),
             containers: truth.slots.len(),
             scratch_databases: truth.scratch.len(),
         }
@@ -277,7 +296,9 @@ impl World {
     pub(super) async fn take_back(self: &Arc<Self>, undo: Undo) -> Result<String, Failure> {
         let node = self.node();
         let (operation, plan) = self.state.running().await.unwrap().unwrap();
-        Deployment::new(&node, &operation, &plan, &self.release).take_back(undo).await
+        Deployment::new(&node, &operation, &plan, &self.release)
+            .take_back(undo)
+            .await
     }
 
     pub(super) async fn events(&self) -> Vec<Event> {
@@ -319,20 +340,27 @@ impl Truth {
         match (self.base, self.schema) {
             (false, _) => Schema::NoDatabase,
             (true, None) => Schema::Empty,
-            (true, Some(version)) => Schema::At { version, dirty: false },
+            (true, Some(version)) => Schema::At {
+                version,
+                dirty: false,
+            },
         }
     }
 
     fn is_bad(&self, slot: Slot, public: bool) -> bool {
-        let is_new = self.slots.get(&slot).is_some_and(|held| held.version == super::NEW);
+        let is_new = self
+            .slots
+            .get(&slot)
+            .is_some_and(|held| held.version == super::NEW);
         is_new
             && match self.bad_new_version {
                 None => false,
                 Some(Bad::Always) => true,
                 Some(Bad::OnPublicPath) => public,
-                Some(Bad::OnceOldIsStopped) => {
-                    self.slots.get(&slot.other()).is_some_and(|old| !old.running)
-                }
+                Some(Bad::OnceOldIsStopped) => self
+                    .slots
+                    .get(&slot.other())
+                    .is_some_and(|old| !old.running),
             }
     }
 }

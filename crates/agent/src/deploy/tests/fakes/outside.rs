@@ -3,9 +3,7 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use togather_model::{
-    Digest, EventKind, Failure, Image, Migration, Schema, Slot, Timestamp, Ulid,
-};
+use togather_model::{Digest, EventKind, Failure, Image, Migration, Schema, Slot, Timestamp, Ulid};
 
 use super::{Fault, Truth, When, World, release};
 use crate::{
@@ -63,9 +61,10 @@ impl Outside {
         let Some((When::StepDone(step), _)) = self.0.truth().fault else {
             return;
         };
-        let done = self.0.events().await.into_iter().any(|event| {
-            matches!(event.kind, EventKind::StepDone { step: s, .. } if s == step)
-        });
+        let done =
+            self.0.events().await.into_iter().any(
+                |event| matches!(event.kind, EventKind::StepDone { step: s, .. } if s == step),
+            );
         if done {
             self.cut_the_power().await;
         }
@@ -77,7 +76,11 @@ impl Outside {
     }
 
     async fn answer(&self, slot: Option<Slot>, public: bool) -> Result<Answer, HealthError> {
-        let name = if public { "health.public" } else { "health.slot" };
+        let name = if public {
+            "health.public"
+        } else {
+            "health.slot"
+        };
         let answer = self.call(name, |truth| {
             let slot = slot.or(truth.snippet).ok_or("no version is live")?;
             let held = truth.slots.get(&slot).filter(|held| held.running);
@@ -121,25 +124,35 @@ impl Containers for Outside {
             version: "20.10.24".into(),
             data_root: "/".into(),
         };
-        self.call("containers.engine", |_| engine).await.map_err(ContainersError::Other)
+        self.call("containers.engine", |_| engine)
+            .await
+            .map_err(ContainersError::Other)
     }
 
     async fn base_exists(&self) -> Result<bool, ContainersError> {
-        let exists = self.call("containers.base_exists", |truth| truth.base).await;
+        let exists = self
+            .call("containers.base_exists", |truth| truth.base)
+            .await;
         exists.map_err(ContainersError::Other)
     }
 
     async fn base_up(&self) -> Result<Vec<String>, ContainersError> {
-        let up = self.call("containers.base_up", |truth| truth.base = true).await;
+        let up = self
+            .call("containers.base_up", |truth| truth.base = true)
+            .await;
         up.map(|()| vec![]).map_err(ContainersError::Other)
     }
 
     async fn has_image(&self, _: &Image) -> Result<bool, ContainersError> {
-        self.call("containers.has_image", |_| false).await.map_err(ContainersError::Other)
+        self.call("containers.has_image", |_| false)
+            .await
+            .map_err(ContainersError::Other)
     }
 
     async fn fetch(&self, _: &Image) -> Result<(), ContainersError> {
-        self.call("containers.fetch", |_| ()).await.map_err(ContainersError::Other)
+        self.call("containers.fetch", |_| ())
+            .await
+            .map_err(ContainersError::Other)
     }
 
     async fn load(&self, _: &Image, _: &std::path::Path) -> Result<(), ContainersError> {
@@ -153,7 +166,9 @@ impl Containers for Outside {
             running: true,
             exit_code: None,
         };
-        let started = self.call("containers.start_slot", |truth| truth.slots.insert(slot, held));
+        let started = self.call("containers.start_slot", |truth| {
+            truth.slots.insert(slot, held)
+        });
         started.await.map(|_| ()).map_err(ContainersError::Other)
     }
 
@@ -205,14 +220,18 @@ impl Containers for Outside {
     }
 
     async fn prune_images(&self, _: &[Image]) -> Result<Vec<String>, ContainersError> {
-        self.call("containers.prune_images", |_| vec![]).await.map_err(ContainersError::Other)
+        self.call("containers.prune_images", |_| vec![])
+            .await
+            .map_err(ContainersError::Other)
     }
 }
 
 #[async_trait]
 impl Traffic for Outside {
     async fn ready(&self) -> Result<(), TrafficError> {
-        self.call("traffic.ready", |_| ()).await.map_err(TrafficError::Other)
+        self.call("traffic.ready", |_| ())
+            .await
+            .map_err(TrafficError::Other)
     }
 
     async fn live(&self) -> Result<Option<Slot>, TrafficError> {
@@ -221,12 +240,16 @@ impl Traffic for Outside {
     }
 
     async fn switch(&self, to: Option<Slot>) -> Result<(), TrafficError> {
-        let switched = self.call("traffic.switch", |truth| truth.snippet = to).await;
+        let switched = self
+            .call("traffic.switch", |truth| truth.snippet = to)
+            .await;
         switched.map_err(TrafficError::Other)
     }
 
     async fn drained(&self, _: Slot, _: Duration) -> Result<usize, TrafficError> {
-        self.call("traffic.drained", |_| 0).await.map_err(TrafficError::Other)
+        self.call("traffic.drained", |_| 0)
+            .await
+            .map_err(TrafficError::Other)
     }
 }
 
@@ -241,7 +264,9 @@ impl Health for Outside {
     }
 
     async fn requests(&self, _: Slot) -> Result<Option<Requests>, HealthError> {
-        self.call("health.requests", |_| None).await.map_err(HealthError::Other)
+        self.call("health.requests", |_| None)
+            .await
+            .map_err(HealthError::Other)
     }
 }
 
@@ -253,7 +278,9 @@ impl Database for Outside {
     }
 
     async fn bytes(&self) -> Result<u64, DatabaseError> {
-        self.call("database.bytes", |_| 1).await.map_err(DatabaseError::Other)
+        self.call("database.bytes", |_| 1)
+            .await
+            .map_err(DatabaseError::Other)
     }
 
     async fn missing_extensions(&self) -> Result<Vec<String>, DatabaseError> {
@@ -289,7 +316,10 @@ impl Database for Outside {
         _: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Migrated, MigrationError> {
         let rehearsed = self.call("database.rehearse", |truth| {
-            assert!(truth.scratch.contains(&operation), "there is a copy to rehearse on");
+            assert!(
+                truth.scratch.contains(&operation),
+                "there is a copy to rehearse on"
+            );
             Migrated {
                 files: vec![],
                 version: None,
