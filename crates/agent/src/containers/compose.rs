@@ -27,7 +27,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(super) use service::{Resource, Restart, Service};
+pub(super) use service::{Healthcheck, Logging, Port, Resource, Restart, Service};
 
 use self::{
     check::{app_service, base_service, in_order},

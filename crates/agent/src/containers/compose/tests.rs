@@ -185,10 +185,7 @@ fn each_refusal_says_line_place_and_what_was_expected() {
             "depends_on: {app: {condition: service_completed_successfully}}",
             "expected `service_started`",
         ),
-        (
-            "depends_on: [db]",
-            "the services db wait for each other",
-        ),
+        ("depends_on: [db]", "the services db wait for each other"),
         (
             "restart: sometimes",
             "expected `no`, `always`, `unless-stopped`",
