@@ -1,6 +1,12 @@
 //! The agent's containers against a real Docker Engine: base services, slots, programs inside
 //! containers, image archives. Each test has a Compose project of its own and removes it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in a test a panic is the report, in its helpers as well"
+)]
+
 use std::{
     collections::{BTreeMap, HashMap},
     panic::{AssertUnwindSafe, resume_unwind},
@@ -8,13 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bollard::{
-    models::ContainerConfig,
-    query_parameters::{
-        CommitContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-        ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
-        RemoveVolumeOptions,
-    },
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+    ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
+    RemoveVolumeOptions, TagImageOptionsBuilder,
 };
 use futures::{FutureExt, StreamExt};
 use tempfile::TempDir;
@@ -35,6 +38,7 @@ services:
     environment:
       SECRET: ${SECRET}
     volumes: ["data:/data"]
+    networks: [default, back]
     healthcheck: {test: [CMD, "true"], interval: 100ms}
     stop_grace_period: 0s
   app:
@@ -45,6 +49,7 @@ services:
     restart: unless-stopped
     stop_grace_period: 5s
 volumes: {data: }
+networks: {back: }
 "#;
 
 /// A Compose project on the machine's Docker.
@@ -59,15 +64,7 @@ impl Project {
     /// Gives the test a project, and removes all of it afterwards, whatever happens.
     async fn run(name: &'static str, test: impl AsyncFnOnce(&Project)) {
         let client = bollard::Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION);
-        let version = bollard::ClientVersion {
-            major_version: 1,
-            minor_version: 41,
-        };
-        let oldest = bollard::Docker::connect_with_unix(SOCKET, 120, &version).unwrap();
-        let client = match oldest.version().await {
-            Ok(_) => oldest,
-            Err(_) => client.unwrap().negotiate_version().await.unwrap(),
-        };
+        let client = client.unwrap().negotiate_version().await.unwrap();
         let mut image = None;
         for candidate in ["debian:bookworm-slim", "togather-base:bookworm"] {
             if client.inspect_image(candidate).await.is_ok() {
@@ -105,10 +102,7 @@ impl Project {
         };
         let reference = image.reference();
         let (repo, tag) = reference.rsplit_once(':').unwrap();
-        let options = bollard::query_parameters::TagImageOptionsBuilder::new()
-            .repo(repo)
-            .tag(tag)
-            .build();
+        let options = TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
         let tagged = self.client.tag_image(&self.image, Some(options)).await;
         tagged.unwrap();
         App {
@@ -167,6 +161,7 @@ async fn base_services_come_up_once() {
         assert_eq!(
             said,
             [
+                "network fleet-tests-base_back created",
                 "network fleet-tests-base_default created",
                 "volume fleet-tests-base_data created",
                 "db created and started"
@@ -184,6 +179,9 @@ async fn base_services_come_up_once() {
         assert!(said[0].starts_with("db differs from the Compose file and was left as it is"));
         let after = project.client.inspect_container(db, None).await.unwrap();
         assert_eq!(before.id, after.id);
+        for network in after.network_settings.unwrap().networks.unwrap().values() {
+            assert!(network.aliases.as_ref().unwrap().contains(&"db".to_owned()));
+        }
         let labels = after.config.unwrap().labels.unwrap();
         assert_eq!(labels["com.docker.compose.service"], "db");
         assert!(
@@ -340,12 +338,12 @@ async fn a_command_runs_inside_a_slot_to_its_end_or_its_limit() {
             (finished.exit_code, &*finished.output),
             (0, "green\nhello\n")
         );
-        let finished = run(&["sh", "-c", "echo $0; echo no >&2; exit 7", "$HOME; x"]).await;
-        let finished = finished.unwrap();
-        assert_eq!(
-            (finished.exit_code, &*finished.output),
-            (7, "$HOME; x\nno\n")
-        );
+        let finished = run(&["sh", "-c", "echo $0; exit 7", "$HOME; x"])
+            .await
+            .unwrap();
+        assert_eq!((finished.exit_code, &*finished.output), (7, "$HOME; x\n"));
+        let finished = run(&["sh", "-c", "echo bad >&2"]).await.unwrap();
+        assert_eq!((finished.exit_code, &*finished.output), (0, "bad\n"));
         let finished = run(&["seq", "100000"]).await.unwrap();
         assert_eq!(finished.output.len(), 4096);
         assert!(finished.output.ends_with("99999\n100000\n"));
@@ -423,7 +421,6 @@ async fn a_program_beside_a_service_is_streamed_both_ways() {
 async fn an_archive_is_loaded_under_the_agents_name_and_pruned() {
     Project::run("fleet-tests-archive", async |project| {
         let docker = project.docker(FILE, "");
-        docker.base_up().await.unwrap();
         let archive = archive_of_a_new_image(project).await;
         let bytes = std::fs::read(&archive).unwrap();
         let image = Image::Archive {
@@ -457,25 +454,25 @@ async fn an_archive_is_loaded_under_the_agents_name_and_pruned() {
 
 /// What `docker save` writes of an image that is nowhere else.
 async fn archive_of_a_new_image(project: &Project) -> std::path::PathBuf {
-    let options = CommitContainerOptionsBuilder::new()
-        .container("fleet-tests-archive-db")
+    let name = "fleet-tests-archive:1";
+    let options = CreateImageOptionsBuilder::new()
+        .from_src("-")
         .repo("fleet-tests-archive")
-        .tag("1")
-        .build();
-    let config = ContainerConfig::default();
-    project
-        .client
-        .commit_container(options, config)
-        .await
-        .unwrap();
+        .tag("1");
+    // Two blocks of zeros are a tar archive without files.
+    let nothing = bollard::body_full(vec![0; 1024].into());
+    let options = Some(options.build());
+    let mut made = project.client.create_image(options, Some(nothing), None);
+    while let Some(progress) = made.next().await {
+        progress.unwrap();
+    }
     let path = project.folder.path().join("image.tar");
     let mut file = tokio::fs::File::create(&path).await.unwrap();
-    let mut saved = project.client.export_image("fleet-tests-archive:1");
+    let mut saved = project.client.export_image(name);
     while let Some(bytes) = saved.next().await {
         file.write_all(&bytes.unwrap()).await.unwrap();
     }
     file.flush().await.unwrap();
-    let name = "fleet-tests-archive:1";
     let removed = project
         .client
         .remove_image(name, None::<RemoveImageOptions>, None);

@@ -135,12 +135,7 @@ impl Docker {
                 name
             }
             Some(found) => {
-                if !has_config(&found, &labels::fingerprint(service)?) {
-                    said.push(format!(
-                        "{0} differs from the Compose file and was left as it is; to renew it, remove its container while the app may be down, and deploy again",
-                        service.name
-                    ));
-                }
+                said.extend(Self::difference(service, &found)?);
                 let container = found.id.clone().unwrap_or_default();
                 if !is_running(&found) {
                     self.start(&container).await?;
@@ -151,6 +146,28 @@ impl Docker {
         };
         self.await_up(service, &container).await?;
         Ok(said)
+    }
+
+    /// A service that is there is never replaced: that is the operator's to decide.
+    fn difference(
+        service: &Service,
+        found: &ContainerInspectResponse,
+    ) -> Result<Option<String>, ContainersError> {
+        let name = &service.name;
+        let config = found
+            .config
+            .as_ref()
+            .and_then(|config| config.labels.as_ref());
+        let made_from = config.and_then(|labels| labels.get(labels::CONFIG));
+        Ok(match made_from {
+            Some(made_from) if *made_from == labels::fingerprint(service)? => None,
+            Some(_) => Some(format!(
+                "{name} differs from the Compose file and was left as it is; to renew it, remove its container while the app may be down, and deploy again"
+            )),
+            None => Some(format!(
+                "{name} was not made by the agent and was left as it is"
+            )),
+        })
     }
 
     async fn create_base(&self, name: &str, service: &Service) -> Result<(), ContainersError> {
@@ -215,6 +232,7 @@ impl Docker {
             vec![
                 format!("{}={}", labels::COMPOSE_PROJECT, self.compose.project()),
                 format!("{}={service}", labels::COMPOSE_SERVICE),
+                format!("{}=False", labels::COMPOSE_ONE_OFF),
             ],
         )]);
         let options = ListContainersOptionsBuilder::new().all(true);
@@ -239,15 +257,6 @@ impl Docker {
 fn is_running(found: &ContainerInspectResponse) -> bool {
     let state = found.state.as_ref();
     state.and_then(|state| state.running).unwrap_or_default()
-}
-
-fn has_config(found: &ContainerInspectResponse, fingerprint: &str) -> bool {
-    let config = found.config.as_ref();
-    let labels = config.and_then(|config| config.labels.as_ref());
-    labels
-        .and_then(|labels| labels.get(labels::CONFIG))
-        .map(String::as_str)
-        == Some(fingerprint)
 }
 
 /// How a container that should come up looks.
