@@ -2,13 +2,16 @@
 
 use bollard::{
     models::{ContainerInspectResponse, NetworkConnectRequest},
-    query_parameters::{CreateContainerOptionsBuilder, LogsOptionsBuilder},
+    query_parameters::{
+        CreateContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    },
 };
 use futures::StreamExt;
+use tokio::time::{Duration, Instant, sleep};
 
 use super::{
     super::{ContainersError, compose::Service},
-    Docker,
+    Docker, PAUSE,
     connection::has_status,
     create::{self, Extra},
     refused,
@@ -17,6 +20,9 @@ use super::{
 
 /// The most that is kept of a container's log, in bytes.
 const KEPT_LOG: usize = 256 * 1024;
+
+/// How long Docker may take to clear a container away.
+const REMOVAL: Duration = Duration::from_secs(60);
 
 impl Docker {
     /// Creates a container, joins its networks and starts it.
@@ -49,6 +55,30 @@ impl Docker {
         let client = self.client().await?;
         let started = client.start_container(container, None).await;
         started.map_err(|e| refused(format!("start the container {container}"), e))
+    }
+
+    /// Removes a container, running or not; one that is gone is fine.
+    pub(super) async fn remove_container(&self, container: &str) -> Result<(), ContainersError> {
+        let client = self.client().await?;
+        let options = RemoveContainerOptionsBuilder::new().force(true).build();
+        match client.remove_container(container, Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(error) if has_status(&error, 404) => Ok(()),
+            // Somebody is at it already.
+            Err(error) if has_status(&error, 409) => self.await_gone(container).await,
+            Err(error) => Err(refused(format!("remove the container {container}"), error)),
+        }
+    }
+
+    async fn await_gone(&self, name: &str) -> Result<(), ContainersError> {
+        let deadline = Instant::now() + REMOVAL;
+        while self.inspect(name).await?.is_some() {
+            if Instant::now() > deadline {
+                return Err(ContainersError::NotRemoved(name.to_owned()));
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     /// The container, if there is one of this name or id.

@@ -1,24 +1,17 @@
 //! The two containers of the app.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
-use bollard::{
-    models::ContainerInspectResponse,
-    query_parameters::{RemoveContainerOptionsBuilder, StopContainerOptionsBuilder},
-};
+use bollard::{models::ContainerInspectResponse, query_parameters::StopContainerOptionsBuilder};
 use togather_model::{Digest, Slot};
-use tokio::time::{Duration, Instant, sleep};
 
 use super::{
     super::{App, ContainersError, SlotContainer, compose::Port},
-    Docker, PAUSE,
+    Docker,
     connection::{PATIENCE, has_status},
     create::{Extra, whole_seconds},
     labels, refused,
 };
-
-/// How long Docker may take to clear a container away.
-const REMOVAL: Duration = Duration::from_secs(60);
 
 pub(super) fn name(slot: Slot) -> String {
     format!("togather-{slot}")
@@ -67,27 +60,7 @@ impl Docker {
     /// Asks the app to stop first: a version with background workers must not be cut off.
     pub(super) async fn remove(&self, slot: Slot) -> Result<(), ContainersError> {
         self.stop(slot).await?;
-        let client = self.client().await?;
-        let name = name(slot);
-        let options = || RemoveContainerOptionsBuilder::new().force(true).build();
-        match client.remove_container(&name, Some(options())).await {
-            Ok(()) => Ok(()),
-            Err(error) if has_status(&error, 404) => Ok(()),
-            // Somebody is at it already.
-            Err(error) if has_status(&error, 409) => self.await_gone(&name).await,
-            Err(error) => Err(refused(format!("remove {name}"), error)),
-        }
-    }
-
-    async fn await_gone(&self, name: &str) -> Result<(), ContainersError> {
-        let deadline = Instant::now() + REMOVAL;
-        while self.inspect(name).await?.is_some() {
-            if Instant::now() > deadline {
-                return Err(ContainersError::NotRemoved(name.to_owned()));
-            }
-            sleep(PAUSE).await;
-        }
-        Ok(())
+        self.remove_container(&name(slot)).await
     }
 
     pub(super) async fn held(&self, slot: Slot) -> Result<Option<SlotContainer>, ContainersError> {

@@ -7,27 +7,19 @@
     reason = "in a test a panic is the report, in its helpers as well"
 )]
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    panic::{AssertUnwindSafe, resume_unwind},
-    path::Path,
-    time::{Duration, Instant},
-};
+mod project;
 
-use bollard::query_parameters::{
-    CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-    ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
-    RemoveVolumeOptions, TagImageOptionsBuilder,
-};
-use futures::{FutureExt, StreamExt};
-use tempfile::TempDir;
+use std::time::{Duration, Instant};
+
+use bollard::query_parameters::{CreateImageOptionsBuilder, RemoveImageOptions};
+use futures::StreamExt;
 use togather_agent::containers::{
-    App, Compose, Containers, ContainersError, Docker, Exec, Output, SlotContainer,
+    Containers, ContainersError, Docker, Exec, Output, SlotContainer,
 };
 use togather_model::{Digest, Image, Slot};
 use tokio::io::AsyncWriteExt;
 
-const SOCKET: &str = "/var/run/docker.sock";
+use project::Project;
 
 /// A service that comes up healthy at once, and an app that says what it is told to stop with.
 const FILE: &str = r#"
@@ -51,102 +43,6 @@ services:
 volumes: {data: }
 networks: {back: }
 "#;
-
-/// A Compose project on the machine's Docker.
-struct Project {
-    name: &'static str,
-    image: String,
-    folder: TempDir,
-    client: bollard::Docker,
-}
-
-impl Project {
-    /// Gives the test a project, and removes all of it afterwards, whatever happens.
-    async fn run(name: &'static str, test: impl AsyncFnOnce(&Project)) {
-        let client = bollard::Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION);
-        let client = client.unwrap().negotiate_version().await.unwrap();
-        let mut image = None;
-        for candidate in ["debian:bookworm-slim", "togather-base:bookworm"] {
-            if client.inspect_image(candidate).await.is_ok() {
-                image.get_or_insert(candidate.to_owned());
-            }
-        }
-        let project = Project {
-            name,
-            image: image.expect("neither debian:bookworm-slim nor togather-base:bookworm is on this machine; `make fleet-up` makes the latter"),
-            folder: tempfile::tempdir().unwrap(),
-            client,
-        };
-        project.remove().await;
-        let outcome = AssertUnwindSafe(test(&project)).catch_unwind().await;
-        project.remove().await;
-        outcome.unwrap_or_else(|panic| resume_unwind(panic));
-    }
-
-    fn docker(&self, file: &str, secret: &str) -> Docker {
-        let path = self.folder.path().join("docker-compose.yml");
-        std::fs::write(&path, format!("name: {}\n{file}", self.name)).unwrap();
-        let environment = BTreeMap::from([
-            ("IMAGE".to_owned(), self.image.clone()),
-            ("SECRET".to_owned(), secret.to_owned()),
-        ]);
-        let compose = Compose::load(&path, &environment, "app").unwrap();
-        Docker::new(Path::new(SOCKET), compose, 8080).unwrap()
-    }
-
-    /// An app whose image is tagged as if its archive had been loaded.
-    async fn app(&self, version: &str) -> App {
-        let image = Image::Archive {
-            digest: Digest::of(self.name.as_bytes()),
-            bytes: 1,
-        };
-        let reference = image.reference();
-        let (repo, tag) = reference.rsplit_once(':').unwrap();
-        let options = TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
-        let tagged = self.client.tag_image(&self.image, Some(options)).await;
-        tagged.unwrap();
-        App {
-            release: Digest::of(version.as_bytes()),
-            version: version.to_owned(),
-            image,
-        }
-    }
-
-    async fn remove(&self) {
-        let filters = HashMap::from([("label", vec![format!("togather.project={}", self.name)])]);
-        let options = ListContainersOptionsBuilder::new().all(true);
-        let options = options.filters(&filters).build();
-        for container in self.client.list_containers(Some(options)).await.unwrap() {
-            let options = RemoveContainerOptionsBuilder::new().force(true).v(true);
-            let id = container.id.unwrap();
-            let removed = self.client.remove_container(&id, Some(options.build()));
-            removed.await.unwrap();
-        }
-        let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
-        for network in self.client.list_networks(Some(options)).await.unwrap() {
-            let name = network.name.unwrap();
-            self.client.remove_network(&name).await.unwrap();
-        }
-        let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
-        let volumes = self.client.list_volumes(Some(options)).await.unwrap();
-        for volume in volumes.volumes.unwrap_or_default() {
-            let removed = self
-                .client
-                .remove_volume(&volume.name, None::<RemoveVolumeOptions>);
-            removed.await.unwrap();
-        }
-        // The name of `app`; most tests have none.
-        let image = Image::Archive {
-            digest: Digest::of(self.name.as_bytes()),
-            bytes: 1,
-        };
-        let image = image.reference();
-        let removed = self
-            .client
-            .remove_image(&image, None::<RemoveImageOptions>, None);
-        let _ = removed.await;
-    }
-}
 
 fn words(command: &[&str]) -> Vec<String> {
     command.iter().map(|&word| word.to_owned()).collect()
@@ -224,6 +120,27 @@ services:
             "{error}"
         );
         assert!(error.contains("disk on fire"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_base_service_that_was_half_made_is_made_anew() {
+    Project::run("fleet-tests-half", async |project| {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let ports = format!("    ports: ['127.0.0.1:{port}:80']\n    networks: [default, back]");
+        let file = FILE.replace("    networks: [default, back]", &ports);
+        let error = project.docker(&file, "").base_up().await.unwrap_err();
+        let error = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        assert!(
+            error.contains("start the container fleet-tests-half-db"),
+            "{error}"
+        );
+        assert!(error.contains("already in use"), "{error}");
+
+        let said = project.docker(FILE, "").base_up().await.unwrap();
+        assert_eq!(said, ["db created and started"]);
     })
     .await;
 }
