@@ -164,6 +164,7 @@ impl Officer<'_> {
     /// Passes events on, from the one after `seen`, until the operation's ending; attaches again
     /// for as long as the node answers.
     async fn attend(&self, id: Ulid, seen: &mut u64) -> Result<Ending> {
+        let mut remembered = None;
         loop {
             let mut events = self.client.follow(id, *seen).await?;
             while let Some(event) = events.next().await? {
@@ -176,11 +177,15 @@ impl Officer<'_> {
                     return Ok(ending);
                 }
             }
-            // The stream is over and said nothing of an ending: only the node knows.
-            if let Some(ending) = Ending::of_operation(self.client.operation(id).await?) {
+            // The stream is over and said nothing of an ending: only the node knows. If it does,
+            // the events that were missed are asked for once more.
+            if let Some(ending) = remembered {
                 return Ok(ending);
             }
-            tokio::time::sleep(PAUSE).await;
+            remembered = Ending::of_operation(self.client.operation(id).await?);
+            if remembered.is_none() {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 

@@ -47,7 +47,7 @@ impl History {
                 table.add_row(cells(&node.name, operation));
             }
         }
-        table::text(&table)
+        table::text(table)
     }
 }
 

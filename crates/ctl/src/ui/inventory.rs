@@ -44,6 +44,6 @@ impl<'a> Inventory<'a> {
                 labels.join(","),
             ]);
         }
-        table::text(&table)
+        table::text(table)
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use togather_model::EventKind;
 
-use super::follow;
+use super::{Output, Ui, follow};
 use crate::rollout::news::{News, Reporter};
 
 /// Shows what is going on now, below what has happened.
@@ -92,8 +92,7 @@ impl Reporter for Live {
             | News::Warning { .. } => {}
         }
         if let Some(line) = follow::line(news).filter(|_| show) {
-            // The terminal may be gone; the rollout is not.
-            let _ = self.screen.println(line);
+            self.screen.suspend(|| Ui::new(Output::Table).say(line));
         }
     }
 }

@@ -54,6 +54,6 @@ impl Locks {
             }
             table.add_row(cells);
         }
-        table::text(&table)
+        table::text(table)
     }
 }

@@ -62,7 +62,7 @@ pub fn text(survey: &Survey) -> String {
             "cannot be reached: skipped",
         ]);
     }
-    let mut text = table::text(&table);
+    let mut text = table::text(table);
     for (steps, nodes) in by_steps(survey) {
         let _ = write!(text, "\nsteps on {}:\n{steps}", nodes.join(", "));
     }

@@ -48,7 +48,7 @@ impl Rollouts {
                     .unwrap_or_else(|| "not ended".to_owned()),
             ]);
         }
-        table::text(&table)
+        table::text(table)
     }
 }
 
@@ -77,7 +77,11 @@ impl RolloutStatus {
             NodeProgress {
                 node: node.clone(),
                 progress: standing.progress,
-                error: standing.error.map(|error| error.to_string()),
+                error: standing.error.map(|error| {
+                    let text = error.to_string();
+                    let of_node = text.strip_prefix(&format!("{node}: ")).map(str::to_owned);
+                    of_node.unwrap_or(text)
+                }),
             }
         };
         Self {
@@ -106,7 +110,7 @@ impl RolloutStatus {
             rollout.version,
             rollout.operator,
             table::ago(rollout.created_at, now),
-            table::text(&table)
+            table::text(table)
         )
     }
 }

@@ -72,7 +72,7 @@ impl FleetStatus {
         for row in &self.nodes {
             table.add_row(row.cells(self.at));
         }
-        let mut text = table::text(&table);
+        let mut text = table::text(table);
         let notes: Vec<String> = self.nodes.iter().flat_map(Row::notes).collect();
         if !notes.is_empty() {
             text.push('\n');

@@ -19,7 +19,7 @@ pub fn text(summary: &Summary) -> String {
             node.took.map(table::span).unwrap_or_default(),
         ]);
     }
-    let mut text = table::text(&table);
+    let mut text = format!("\n{}", table::text(table));
     if summary.ending == Ending::Done {
         let what = if summary.rollback {
             "rollback"

@@ -5,18 +5,25 @@ use std::time::Duration;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use togather_model::Timestamp;
 
+/// The narrowest terminal that a table is fitted into. Some have no width at all (a recording, a
+/// build server), and a column of single letters helps nobody.
+const NARROWEST: u16 = 60;
+
 /// A table with these headings; as wide as the terminal where there is one.
 pub(super) fn table<const N: usize>(headings: [&str; N]) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(headings);
+    table.load_style(NOTHING).set_header(headings);
+    if table.width().is_some_and(|width| width >= NARROWEST) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
     table
 }
 
 /// The table's text, without blanks at the ends of lines.
-pub(super) fn text(table: &Table) -> String {
+pub(super) fn text(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     let mut text = String::new();
     for line in table.to_string().lines() {
         text.push_str(line.trim_end());

@@ -9,7 +9,7 @@ use togather_model::{
     rollout::{OnFailure, Rollout, Unreachable},
 };
 
-use super::super::{Context, Nodes, span, walk};
+use super::super::{Context, span, walk};
 use crate::{
     client::Wanted,
     error::{Error, Result},
@@ -18,10 +18,12 @@ use crate::{
     session::Session,
 };
 
+/// Flattens nothing: clap would then not see whether any of this was given.
 #[derive(Args)]
 pub(super) struct Begin {
-    #[command(flatten)]
-    nodes: Nodes,
+    /// Which nodes: `all`, names, or label=value; comma separated
+    #[arg(long, value_name = "NODES", value_delimiter = ',', required = true)]
+    nodes: Vec<String>,
     /// The release file, as `release create` made it
     #[arg(long, value_name = "FILE")]
     release: PathBuf,
@@ -49,8 +51,9 @@ pub(super) struct Begin {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-    #[command(flatten)]
-    patience: walk::Patience,
+    /// For how long a node that gets out of reach in mid-rollout is tried again
+    #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = span)]
+    retry_for: Duration,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -74,7 +77,7 @@ impl Begin {
         } else {
             context.signing_session()?
         };
-        let nodes = session.file.choose(&self.nodes.nodes)?;
+        let nodes = session.file.choose(&self.nodes)?;
         let clients = session.clients(&nodes)?;
         let bytes = Bytes::from(bytes);
         let names = nodes.iter().map(|node| node.name.to_string()).collect();
@@ -113,7 +116,7 @@ impl Begin {
             taken_up: false,
             archive,
             clients,
-            patience: self.patience.retry_for,
+            patience: self.retry_for,
             news: reporter.as_ref(),
         };
         walk::walk(context, course, standings).await
