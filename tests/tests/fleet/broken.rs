@@ -12,7 +12,7 @@ use crate::load::Load;
 /// Rolls a broken release onto the first node under load; everything must be as before.
 async fn goes_back(fault: &str, code: i32, says: &str) {
     let fleet = Fleet::take().await;
-    let schema = fleet.status().await["node-1"]["schema"].clone();
+    let schema = fleet.status().await["node-1"]["schema_version"].clone();
     let broken = fleet.release(&format!("2.0.0-{fault}"), &["--fault", fault]).await;
     let load = Load::begin(&fleet);
     let rollout = fleet.ctl(&["--output", "json", "rollout", "--yes", "--soak", "8s", "--nodes", "all"]);
@@ -25,7 +25,7 @@ async fn goes_back(fault: &str, code: i32, says: &str) {
     assert_eq!(undone.len(), 1, "the first node failed and no other was touched: {}", ran.stdout);
     assert!(undone[0].to_string().contains(says), "`{says}` is said: {:#}", undone[0]);
     fleet.assert_all_on(BASE).await;
-    assert_eq!(fleet.status().await["node-1"]["schema"], schema);
+    assert_eq!(fleet.status().await["node-1"]["schema_version"], schema);
     let left = fleet.on_node("node-1", &["docker", "ps", "--all", "--format", "{{.Names}}"]);
     let left = left.run().await.ended_with(0);
     let slots = left.stdout.lines().filter(|name| name.ends_with("-blue") || name.ends_with("-green"));

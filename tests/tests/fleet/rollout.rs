@@ -1,8 +1,20 @@
 //! A release on its way through the fleet, and back.
 
-use fleet_tests::{Fleet, fleet::{BASE, NODES, ended, events}};
+use fleet_tests::{
+    Fleet, Ran,
+    fleet::{BASE, NODES, ended, events},
+};
+use serde_json::Value;
 
 use crate::load::Load;
+
+/// The nodes on which a deployment was completed, in that order.
+fn completed(ran: &Ran) -> Vec<String> {
+    let lines = ran.json_lines();
+    let completed = events(&lines, "deployment.completed");
+    let name = |event: &&Value| event["node"].as_str().unwrap_or_default().to_owned();
+    completed.iter().map(name).collect()
+}
 
 #[tokio::test]
 async fn a_release_rolls_across_all_nodes_and_back_without_a_failed_request() {
@@ -20,12 +32,9 @@ async fn a_release_rolls_across_all_nodes_and_back_without_a_failed_request() {
     fleet.assert_all_on(BASE).await;
 
     load.assert_nothing_failed().await;
-    for ran in [&forward, &back] {
-        let lines = ran.json_lines();
-        let completed = events(&lines, "deployment.completed");
-        let nodes: Vec<_> = completed.iter().filter_map(|event| event["node"].as_str()).collect();
-        assert_eq!(nodes, NODES, "one node after another, in order");
-    }
+    assert_eq!(completed(&forward), NODES, "one node after another, in order");
+    let newest_first: Vec<_> = NODES.into_iter().rev().collect();
+    assert_eq!(completed(&back), newest_first);
 }
 
 #[tokio::test]
@@ -36,7 +45,7 @@ async fn an_empty_node_is_provisioned_and_then_migrated_behind_a_proven_snapshot
     ended(fleet.devfleet(&["up", "--nodes", "3"]).run().await, 0);
     assert_eq!(fleet.versions().await["node-3"], "", "the node is empty");
     ended(fleet.roll_out(&old, &["--nodes", "node-3"]).run().await, 0);
-    assert_eq!(fleet.status().await["node-3"]["schema"]["version"], 2);
+    assert_eq!(fleet.status().await["node-3"]["schema_version"], 2);
 
     let base = fleet.release(BASE, &[]).await;
     let load = Load::begin(&fleet);
@@ -52,7 +61,7 @@ async fn an_empty_node_is_provisioned_and_then_migrated_behind_a_proven_snapshot
     assert!(place("rehearse") < place("migrate") && place("migrate") < place("start_slot"));
     let status = fleet.status().await;
     let node = &status["node-3"];
-    assert_eq!(node["schema"]["version"], status["node-1"]["schema"]["version"]);
+    assert_eq!(node["schema_version"], status["node-1"]["schema_version"]);
     assert!(node["last_snapshot"]["verified_at"].is_string(), "{node:#}");
     fleet.assert_all_on(BASE).await;
 }
