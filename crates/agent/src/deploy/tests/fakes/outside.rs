@@ -296,7 +296,7 @@ impl Database for Outside {
     async fn migrate(
         &self,
         migrations: &[Migration],
-        _: &(dyn Fn(&str) + Send + Sync),
+        _: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError> {
         let version = migrations.last().map(|m| m.version);
         let migrated = self.call("database.migrate", |truth| {
@@ -313,7 +313,7 @@ impl Database for Outside {
         &self,
         operation: Ulid,
         _: &[Migration],
-        _: &(dyn Fn(&str) + Send + Sync),
+        _: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError> {
         let rehearsed = self.call("database.rehearse", |truth| {
             assert!(
