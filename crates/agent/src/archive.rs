@@ -83,14 +83,20 @@ fn refuse_without_room(node: &Node, bytes: u64) -> Result<(), Failure> {
     if bytes > MAX_ARCHIVE_BYTES {
         return Err(Failure::new(
             FailureKind::Other,
-            format!("the image archive has {bytes} bytes, and at most {MAX_ARCHIVE_BYTES} are taken"),
+            format!(
+                "the image archive has {bytes} bytes, and at most {MAX_ARCHIVE_BYTES} are taken"
+            ),
         )
         .next("use an image from a registry, or a smaller one"));
     }
     let needed = node.strategy.min_disk_free.saturating_add(2 * bytes);
     let free = node.host.disk_free().map_err(|e| {
-        Failure::caused_by(FailureKind::Other, "the free disk could not be measured", &e)
-            .next("look at `df -h` on the node")
+        Failure::caused_by(
+            FailureKind::Other,
+            "the free disk could not be measured",
+            &e,
+        )
+        .next("look at `df -h` on the node")
     })?;
     if free < needed {
         return Err(Failure::new(
@@ -126,15 +132,22 @@ async fn receive(
         let chunk = chunk?;
         received += chunk.len() as u64;
         if received > bytes {
-            return wrong(format!("the image archive is longer than the {bytes} bytes announced"));
+            return wrong(format!(
+                "the image archive is longer than the {bytes} bytes announced"
+            ));
         }
         hash.update(&chunk);
-        to_disk.write_all(&chunk).await.map_err(|e| not_written(&e))?;
+        to_disk
+            .write_all(&chunk)
+            .await
+            .map_err(|e| not_written(&e))?;
     }
     to_disk.flush().await.map_err(|e| not_written(&e))?;
     let found = Digest::from_bytes(hash.finalize().into());
     if received < bytes {
-        return wrong(format!("the image archive broke off after {received} of {bytes} bytes"));
+        return wrong(format!(
+            "the image archive broke off after {received} of {bytes} bytes"
+        ));
     }
     if found != digest {
         return wrong(format!("the image archive is {found}, not {digest}"));
@@ -145,12 +158,20 @@ async fn receive(
 async fn load(node: &Node, image: Image, archive: &Path) -> Result<(), Failure> {
     let loaded = node.containers.load(&image, archive).await;
     loaded.map_err(|e| {
-        Failure::caused_by(FailureKind::Other, "Docker did not take the image archive", &e)
-            .next("make it with `docker save IMAGE > FILE`")
+        Failure::caused_by(
+            FailureKind::Other,
+            "Docker did not take the image archive",
+            &e,
+        )
+        .next("make it with `docker save IMAGE > FILE`")
     })
 }
 
 fn not_written(error: &io::Error) -> Failure {
-    Failure::caused_by(FailureKind::Other, "the image archive could not be kept", error)
-        .next("look at `df -h` on the node")
+    Failure::caused_by(
+        FailureKind::Other,
+        "the image archive could not be kept",
+        error,
+    )
+    .next("look at `df -h` on the node")
 }

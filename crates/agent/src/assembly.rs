@@ -64,7 +64,7 @@ pub enum AssemblyError {
     Health(#[from] HealthError),
     /// The database.
     #[error("`database` in deployment.yml cannot be used")]
-    Database(#[source] DatabaseError),
+    Database(#[source] Box<DatabaseError>),
     /// The snapshot store.
     #[error("`snapshots.store` in agent.yml cannot be used")]
     Snapshots(#[source] SnapshotError),
@@ -117,7 +117,7 @@ impl Parts {
             lock_timeout: deployment.strategy.lock_timeout,
             lock_retries: deployment.strategy.lock_retries,
         });
-        let database = Arc::new(database.map_err(AssemblyError::Database)?);
+        let database = Arc::new(database.map_err(|e| AssemblyError::Database(Box::new(e)))?);
         let snapshots = SnapshotSettings {
             store: agent.snapshots.store.clone(),
             service: deployment.database.service.clone(),
@@ -166,9 +166,18 @@ async fn written_to(config: &Config, docker: &dyn Containers) -> Vec<PathBuf> {
         Ok(Err(_)) | Err(_) => PathBuf::from(DOCKER_DATA),
     };
     let snapshots = config.agent.snapshots.store.to_file_path().ok();
-    [Some(config.agent.state.clone()), snapshots, Some(docker_data)]
-        .into_iter()
-        .flatten()
-        .filter_map(|folder| folder.ancestors().find(|above| above.exists()).map(Path::to_owned))
-        .collect()
+    [
+        Some(config.agent.state.clone()),
+        snapshots,
+        Some(docker_data),
+    ]
+    .into_iter()
+    .flatten()
+    .filter_map(|folder| {
+        folder
+            .ancestors()
+            .find(|above| above.exists())
+            .map(Path::to_owned)
+    })
+    .collect()
 }

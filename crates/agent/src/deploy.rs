@@ -13,7 +13,7 @@ mod steps;
 mod undo;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use togather_model::{
     EventKind, Failure, FailureKind, Operation, OperationState, Plan, Release, Step, Undo,

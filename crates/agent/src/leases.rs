@@ -40,7 +40,8 @@ pub async fn acquire(
         return Err(busy(&running));
     }
     let now = node.host.now();
-    let decide = |last: Option<&Lease>| lease::acquire(last, holder, operator.as_str(), lifetime, now);
+    let decide =
+        |last: Option<&Lease>| lease::acquire(last, holder, operator.as_str(), lifetime, now);
     let lease = node.state.change_lease(decide).await.map_err(unusable)??;
     if let Some((rollout, release)) = rollout {
         let record = RolloutRecord {
@@ -117,7 +118,12 @@ pub async fn release(
 pub async fn check(node: &Node, operator: &OperatorName, proof: Proof) -> Result<(), Failure> {
     let current = node.state.lease().await.map_err(unusable)?;
     owned(current.as_ref(), operator)?;
-    lease::check(current.as_ref(), proof.holder, proof.fencing, node.host.now())?;
+    lease::check(
+        current.as_ref(),
+        proof.holder,
+        proof.fencing,
+        node.host.now(),
+    )?;
     Ok(())
 }
 
@@ -150,6 +156,10 @@ pub fn busy(running: &Operation) -> Failure {
 }
 
 fn unusable(error: StateError) -> Failure {
-    Failure::caused_by(FailureKind::Other, "the lease could not be looked at", &error)
-        .next("look at `df -h` and the agent's journal on the node")
+    Failure::caused_by(
+        FailureKind::Other,
+        "the lease could not be looked at",
+        &error,
+    )
+    .next("look at `df -h` and the agent's journal on the node")
 }

@@ -107,9 +107,7 @@ async fn serve(config: Config, parts: Parts) -> Result<(), Failure> {
     }
     let operations = Operations::new(node.clone());
     let interrupted = operations.resume().await;
-    if let Some(operation) =
-        interrupted.map_err(|e| failed("the journal could not be read", &e))?
-    {
+    if let Some(operation) = interrupted.map_err(|e| failed("the journal could not be read", &e))? {
         tracing::warn!(operation = %operation.id, version = operation.version, "taking up what was interrupted");
     }
 
@@ -178,7 +176,11 @@ fn start_logging() {
 }
 
 fn misconfigured(error: &dyn std::error::Error) -> Failure {
-    Failure::caused_by(FailureKind::Configuration, "the configuration is wrong", error)
+    Failure::caused_by(
+        FailureKind::Configuration,
+        "the configuration is wrong",
+        error,
+    )
 }
 
 fn failed(what: &str, error: &dyn std::error::Error) -> Failure {

@@ -22,8 +22,8 @@ use crate::{
     state::StateError,
 };
 
-pub use wanted::Wanted;
 use wanted::Chosen;
+pub use wanted::Wanted;
 
 /// How long to wait before an interrupted operation, whose journal could not be read, is tried
 /// again.
@@ -212,10 +212,15 @@ async fn take_up(node: &Node, operation: &Operation, plan: &Plan) -> Result<(), 
     let release = release.map_err(|e| unreadable(&e))?.ok_or_else(|| {
         Failure::new(
             FailureKind::Other,
-            format!("the release {} is not in the agent's state", operation.release),
+            format!(
+                "the release {} is not in the agent's state",
+                operation.release
+            ),
         )
     })?;
-    let ending = Deployment::new(node, operation, plan, &release).resume().await?;
+    let ending = Deployment::new(node, operation, plan, &release)
+        .resume()
+        .await?;
     tracing::info!(operation = %operation.id, %ending, "the interrupted operation ended");
     Ok(())
 }
@@ -256,7 +261,10 @@ mod tests {
         ];
         let failure = one_of(refusals);
         assert_eq!(failure.kind, FailureKind::Migration);
-        assert_eq!(failure.to_string(), "the schema is dirty: also, the disk is full");
+        assert_eq!(
+            failure.to_string(),
+            "the schema is dirty: also, the disk is full"
+        );
         assert_eq!(failure.next, ["repair it", "free some room"]);
     }
 }

@@ -128,11 +128,10 @@ impl Shared {
 
 /// Who calls. A call without a connection's certificate is nobody's.
 fn peer_of(extensions: &http::Extensions) -> Peer {
-    extensions.get::<Peer>().cloned().unwrap_or_else(|| {
-        Peer(Err(Refusal::WrongCertificate {
-            why: "there is none",
-        }))
-    })
+    let nobody = Refusal::WrongCertificate {
+        why: "there is none",
+    };
+    extensions.get().cloned().unwrap_or(Peer(Err(nobody)))
 }
 
 fn read_proof(wire: Option<v1::LeaseProof>) -> Result<Proof, Status> {
@@ -149,6 +148,20 @@ fn read_id<T: std::str::FromStr<Err: std::fmt::Display>>(
 ) -> Result<T, Status> {
     text.parse()
         .map_err(|error| not_understood(&WireError::invalid(field, error)))
+}
+
+/// The refusal of a message over the limit, which is made by its announced length alone. tonic tells
+/// that length in words only.
+fn too_large(status: &Status) -> Refusal {
+    let announced = status.message().split_once("found ").map(|(_, rest)| rest);
+    let digits = announced.and_then(|rest| rest.split(' ').next());
+    Refusal::TooLarge {
+        what: "message",
+        size: digits
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or(usize::MAX),
+        limit: MAX_MESSAGE_BYTES,
+    }
 }
 
 /// A message that is not as it must be.

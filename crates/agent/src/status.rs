@@ -5,15 +5,13 @@ mod drift;
 
 use std::{future::Future, time::Duration};
 
-use togather_model::{Failure, FailureKind, Lease, Live, Operation, OperationState, Schema, Timestamp};
+use togather_model::{
+    Failure, FailureKind, Lease, Live, Operation, OperationState, Schema, Timestamp,
+};
 use tokio::time::timeout;
 
 use crate::{
-    containers::SlotContainer,
-    health::Answer,
-    node::Node,
-    snapshots::Manifest,
-    state::StateError,
+    containers::SlotContainer, health::Answer, node::Node, snapshots::Manifest, state::StateError,
 };
 
 /// How long each thing may take to answer.

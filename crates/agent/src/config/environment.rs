@@ -27,7 +27,9 @@ fn line_of(text: &str, error: &dotenvy::Error) -> usize {
     let dotenvy::Error::LineParse(quoted, _) = error else {
         return 1;
     };
-    let found = text.lines().position(|line| quoted.starts_with(line) && !line.is_empty());
+    let found = text
+        .lines()
+        .position(|line| quoted.starts_with(line) && !line.is_empty());
     found.unwrap_or(0) + 1
 }
 

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::*;
 
-const AGENT: &str = "node: {name: node-1, id: 01JZZZZZZZZZZZZZZZZZZZZZZZ}\nfleet: 01JYYYYYYYYYYYYYYYYYYYYYYY\n";
+const AGENT: &str =
+    "node: {name: node-1, id: 01JZZZZZZZZZZZZZZZZZZZZZZZ}\nfleet: 01JYYYYYYYYYYYYYYYYYYYYYYY\n";
 const ENVIRONMENT: &str = "POSTGRES_USER=togather\nPOSTGRES_PASSWORD=hunter2\nPOSTGRES_DB=events\n";
 
 /// A node's folder with the fewest files that make a configuration.
@@ -49,7 +50,9 @@ fn two_keys_are_enough() {
 #[test]
 fn paths_are_relative_to_the_folder_of_agent_yml() {
     let folder = folder(&[]);
-    let agent = Config::load(&folder.path().join("agent.yml")).unwrap().agent;
+    let agent = Config::load(&folder.path().join("agent.yml"))
+        .unwrap()
+        .agent;
     assert_eq!(agent.signers, folder.path().join("allowed_signers"));
     assert_eq!(agent.tls.authority, folder.path().join("tls/ca.crt"));
     assert_eq!(agent.tls.key(), folder.path().join("tls/node.key"));
@@ -81,25 +84,73 @@ fn mistakes_are_told_with_file_line_and_key() {
     let agent = |more: &str| ("agent.yml", format!("{AGENT}{more}"));
     let deployment = |text: &str| ("deployment.yml", text.to_owned());
     for (file, expected) in [
-        (("agent.yml", "fleet: x\n".to_owned()), "agent.yml:1: `fleet`: "),
-        (("agent.yml", "node: {name: a, id: 01JZZZZZZZZZZZZZZZZZZZZZZZ}\n".to_owned()), "missing"),
+        (
+            ("agent.yml", "fleet: x\n".to_owned()),
+            "agent.yml:1: `fleet`: ",
+        ),
+        (
+            (
+                "agent.yml",
+                "node: {name: a, id: 01JZZZZZZZZZZZZZZZZZZZZZZZ}\n".to_owned(),
+            ),
+            "missing",
+        ),
         (agent("listen: 7443\n"), "agent.yml:3: `listen`: "),
-        (agent("lisen: 0.0.0.0:7443\n"), "agent.yml:3: `lisen`: unknown field"),
-        (agent("tls:\n  ca: x\n"), "agent.yml:4: `tls.ca`: unknown field"),
-        (agent("provider: ../../etc/shadow\n"), "agent.yml:3: `provider`: "),
-        (agent("snapshots:\n  # where\n  store: snapshots\n"), "agent.yml:5: `snapshots.store`: "),
+        (
+            agent("lisen: 0.0.0.0:7443\n"),
+            "agent.yml:3: `lisen`: unknown field",
+        ),
+        (
+            agent("tls:\n  ca: x\n"),
+            "agent.yml:4: `tls.ca`: unknown field",
+        ),
+        (
+            agent("provider: ../../etc/shadow\n"),
+            "agent.yml:3: `provider`: ",
+        ),
+        (
+            agent("snapshots:\n  # where\n  store: snapshots\n"),
+            "agent.yml:5: `snapshots.store`: ",
+        ),
         (agent("provider: aws\n"), "cannot read providers/aws.yml"),
-        (deployment("strategy:\n  soak: soon\n"), "deployment.yml:2: `strategy.soak`: "),
-        (deployment("database:\n  snapshots:\n    keep_for: 7\n"), "deployment.yml:3: `database.snapshots.keep_for`: expected a span of time such as `7d`"),
-        (deployment("app:\n  port: 0\n"), "deployment.yml:2: `app.port`: "),
+        (
+            deployment("strategy:\n  soak: soon\n"),
+            "deployment.yml:2: `strategy.soak`: ",
+        ),
+        (
+            deployment("database:\n  snapshots:\n    keep_for: 7\n"),
+            "deployment.yml:3: `database.snapshots.keep_for`: expected a span of time such as `7d`",
+        ),
+        (
+            deployment("app:\n  port: 0\n"),
+            "deployment.yml:2: `app.port`: ",
+        ),
         (deployment("app: [\n"), "deployment.yml:"),
-        (deployment("strategy:\n  soak: 1s\n  soak: 2s\n"), "deployment.yml:3: `strategy.soak`: "),
-        (("providers/docker.yml", "\nnode: {}\n".to_owned()), "providers/docker.yml:2: `node`: unknown field"),
-        (deployment("database: {url: 'postgres://${WHO}@db/x'}\n"), "deployment.yml: `database.url` refers to ${WHO}, which .env.production does not set; add a line `WHO=…` to it"),
-        ((".env.production", "A=b\n\nthis is no assignment\n".to_owned()), ".env.production:3: expected `NAME=value`"),
+        (
+            deployment("strategy:\n  soak: 1s\n  soak: 2s\n"),
+            "deployment.yml:3: `strategy.soak`: ",
+        ),
+        (
+            ("providers/docker.yml", "\nnode: {}\n".to_owned()),
+            "providers/docker.yml:2: `node`: unknown field",
+        ),
+        (
+            deployment("database: {url: 'postgres://${WHO}@db/x'}\n"),
+            "deployment.yml: `database.url` refers to ${WHO}, which .env.production does not set; add a line `WHO=…` to it",
+        ),
+        (
+            (
+                ".env.production",
+                "A=b\n\nthis is no assignment\n".to_owned(),
+            ),
+            ".env.production:3: expected `NAME=value`",
+        ),
     ] {
         let told = load(&[(file.0, &file.1)]).err().expect(expected);
-        assert!(told.contains(expected), "expected `{expected}`, got `{told}`");
+        assert!(
+            told.contains(expected),
+            "expected `{expected}`, got `{told}`"
+        );
     }
 }
 
@@ -108,7 +159,10 @@ fn secrets_that_others_can_read_are_refused() {
     let folder = folder(&[]);
     let secrets = folder.path().join(".env.production");
     std::fs::set_permissions(&secrets, std::fs::Permissions::from_mode(0o640)).unwrap();
-    let told = Config::load(&folder.path().join("agent.yml")).err().unwrap().to_string();
+    let told = Config::load(&folder.path().join("agent.yml"))
+        .err()
+        .unwrap()
+        .to_string();
     assert!(told.contains("chmod 600"), "{told}");
 }
 
@@ -116,21 +170,35 @@ fn secrets_that_others_can_read_are_refused() {
 fn what_is_shown_has_every_value_and_no_secret() {
     let literal = "database: {url: 'postgres://bob:s3cret@127.0.0.1/x'}\n";
     for (deployment, url) in [
-        ("", "postgres://${POSTGRES_USER}:${POSTGRES_PASSWORD}@127.0.0.1"),
+        (
+            "",
+            "postgres://${POSTGRES_USER}:${POSTGRES_PASSWORD}@127.0.0.1",
+        ),
         (literal, "postgres://bob:***@127.0.0.1/x"),
     ] {
-        let shown = load(&[("deployment.yml", deployment)]).unwrap().effective().unwrap();
+        let shown = load(&[("deployment.yml", deployment)])
+            .unwrap()
+            .effective()
+            .unwrap();
         assert!(shown.contains(url), "{shown}");
-        assert!(shown.contains("keep_for: 7d") && shown.contains("soak: 30s"), "{shown}");
+        assert!(
+            shown.contains("keep_for: 7d") && shown.contains("soak: 30s"),
+            "{shown}"
+        );
         assert!(shown.contains("POSTGRES_PASSWORD"), "{shown}");
-        assert!(!shown.contains("hunter2") && !shown.contains("s3cret"), "{shown}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("s3cret"),
+            "{shown}"
+        );
     }
 }
 
 /// A broken line is told by its number: its text may be half a password.
 #[test]
 fn an_error_in_the_environment_does_not_quote_it() {
-    let told = load(&[(".env.production", "PASSWORD='hunter2\n")]).err().unwrap();
+    let told = load(&[(".env.production", "PASSWORD='hunter2\n")])
+        .err()
+        .unwrap();
     assert!(!told.contains("hunter2"), "{told}");
 }
 
@@ -155,7 +223,10 @@ fn assert_states_every_key(text: &str, coded: &Value) {
         for (key, value) in coded {
             match written.get(key) {
                 Some(written) => walk(&format!("{path}{key}."), text, written, value),
-                None => assert!(text.contains(&format!("# {key}:")), "{path}{key} is not stated"),
+                None => assert!(
+                    text.contains(&format!("# {key}:")),
+                    "{path}{key} is not stated"
+                ),
             }
         }
     }
@@ -170,7 +241,10 @@ fn the_sample_overlays_are_taken() {
         let config = load(&[
             ("agent.yml", &format!("{AGENT}provider: {provider}\n")),
             (&format!("providers/{provider}.yml"), &overlay),
-            (".env.production", &format!("{ENVIRONMENT}DATABASE_HOST=db.internal\n")),
+            (
+                ".env.production",
+                &format!("{ENVIRONMENT}DATABASE_HOST=db.internal\n"),
+            ),
         ]);
         assert!(config.is_ok(), "{provider}: {:?}", config.err());
     }

@@ -26,7 +26,12 @@ impl Gate {
         let known = self.keys.current();
         if signed.payload.len() > MAX_COMMAND_BYTES {
             let (size, limit) = (signed.payload.len(), MAX_COMMAND_BYTES);
-            return Err(Refusal::TooLarge { what: WHAT, size, limit }.into());
+            return Err(Refusal::TooLarge {
+                what: WHAT,
+                size,
+                limit,
+            }
+            .into());
         }
         if signed.signature.is_empty() {
             return Err(Refusal::Unsigned.into());
@@ -58,7 +63,12 @@ impl Gate {
         let operator = principal.operator;
         let fresh = self
             .state
-            .use_nonce(operator.as_str(), &header.nonce, header.remember_until(), now)
+            .use_nonce(
+                operator.as_str(),
+                &header.nonce,
+                header.remember_until(),
+                now,
+            )
             .await?;
         let operation_id = header.operation_id;
         let outcome = if fresh {
@@ -104,12 +114,14 @@ fn begins_operation(body: &v1::command::Body) -> bool {
 /// Reads the payload, whose signature is known to be good by now.
 fn decode(payload: &[u8]) -> Result<(Header, v1::command::Body), Refusal> {
     let malformed = |error: WireError| Refusal::malformed(WHAT, error);
-    let command =
-        v1::Command::decode(payload).map_err(|error| Refusal::malformed(WHAT, error))?;
+    let command = v1::Command::decode(payload).map_err(|error| Refusal::malformed(WHAT, error))?;
     // Fields that this version does not know would be dropped in silence: the operator signed
     // something that this node does not understand the whole of.
     if command.encoded_len() != payload.len() {
-        return Err(Refusal::malformed(WHAT, "it says things this node does not know"));
+        return Err(Refusal::malformed(
+            WHAT,
+            "it says things this node does not know",
+        ));
     }
     let nonce = <[u8; 32]>::try_from(command.nonce.as_ref())
         .map_err(|_| Refusal::malformed(WHAT, "its nonce does not have 32 bytes"))?;

@@ -42,7 +42,9 @@ mod tests {
 
     /// Every call of every service: its path, and whether it takes a signed command.
     fn calls() -> Vec<(String, bool)> {
-        let files = FileDescriptorSet::decode(togather_proto::DESCRIPTORS).unwrap().file;
+        let files = FileDescriptorSet::decode(togather_proto::DESCRIPTORS)
+            .unwrap()
+            .file;
         let mut calls = Vec::new();
         for file in files {
             for service in &file.service {
@@ -70,7 +72,12 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_call() {
-        for path in ["", "/", "/togather.fleet.v1.NodeService/status", "/grpc.health.v1.Health/Check"] {
+        for path in [
+            "",
+            "/",
+            "/togather.fleet.v1.NodeService/status",
+            "/grpc.health.v1.Health/Check",
+        ] {
             assert_eq!(need_of(path), None, "{path}");
         }
     }

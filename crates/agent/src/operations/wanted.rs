@@ -53,7 +53,9 @@ impl Wanted {
             }
             Self::Back(version) => {
                 known.kind == OperationKind::Rollback
-                    && version.as_ref().is_none_or(|version| *version == known.version)
+                    && version
+                        .as_ref()
+                        .is_none_or(|version| *version == known.version)
             }
         };
         if is_it {

@@ -74,7 +74,12 @@ impl Tls {
     /// # Errors
     /// A file cannot be read, others can read the key, or certificate and key do not fit.
     pub fn of(files: TlsFiles) -> Result<Reloaded<Self>, TlsFilesError> {
-        let watched = [files.authority.clone(), files.certificate.clone(), files.key()].into_iter();
+        let watched = [
+            files.authority.clone(),
+            files.certificate.clone(),
+            files.key(),
+        ]
+        .into_iter();
         let watched = watched.chain(files.revocation_list.clone()).collect();
         Reloaded::new(watched, move || Self::read(&files))
     }

@@ -3,7 +3,7 @@
 use futures::{StreamExt, stream::BoxStream};
 use togather_model::{Digest, Failure, FailureKind, Ulid};
 use togather_proto::{
-    MAX_MESSAGE_BYTES, WireError, method, time, to_failures, to_status,
+    WireError, method, time, to_failures, to_status,
     v1::{
         self, command::Body, deployment_service_server::DeploymentService,
         load_image_request::Part, plan_request, plan_response,
@@ -12,7 +12,9 @@ use togather_proto::{
 use togather_trust::Refusal;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{Shared, misplaced, not_understood, peer_of, read_id, read_proof, unreadable};
+use super::{
+    Shared, misplaced, not_understood, peer_of, read_id, read_proof, too_large, unreadable,
+};
 use crate::{
     follow::follow,
     gate::Order,
@@ -112,7 +114,11 @@ impl DeploymentService for Shared {
         } else {
             let rollout = request.rollout_id.as_deref();
             let rollout = rollout.map(|id| read_id("rollout_id", id)).transpose()?;
-            let limit = if request.limit == 0 { HISTORY } else { request.limit };
+            let limit = if request.limit == 0 {
+                HISTORY
+            } else {
+                request.limit
+            };
             state.operations(rollout, limit.min(MAX_HISTORY)).await
         };
         let operations: Vec<_> = operations.map_err(|e| unreadable(&e))?;
@@ -138,7 +144,10 @@ impl DeploymentService for Shared {
             Ok(v1::LoadImageRequest {
                 part: Some(Part::Chunk(chunk)),
             }) => Ok(chunk),
-            Ok(_) => Err(Failure::new(FailureKind::Other, "the call was not understood")),
+            Ok(_) => Err(Failure::new(
+                FailureKind::Other,
+                "the call was not understood",
+            )),
             Err(broken) => Err(Failure::new(
                 FailureKind::Other,
                 format!("the image archive broke off: {}", broken.message()),
@@ -187,15 +196,11 @@ impl Shared {
             })) => gate.admit(&peer, method::LOAD_IMAGE, &signed).await,
             Ok(_) => {
                 let unsigned = Refusal::Unsigned;
-                gate.refuse_unread(&peer, method::LOAD_IMAGE, unsigned).await
+                gate.refuse_unread(&peer, method::LOAD_IMAGE, unsigned)
+                    .await
             }
             Err(status) if status.code() == Code::OutOfRange => {
-                let limit = MAX_MESSAGE_BYTES;
-                let refusal = Refusal::TooLarge {
-                    what: "message",
-                    size: limit + 1,
-                    limit,
-                };
+                let refusal = too_large(&status);
                 gate.refuse_unread(&peer, method::LOAD_IMAGE, refusal).await
             }
             Err(broken) => return Err(broken),

@@ -12,13 +12,12 @@ use std::{
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use togather_model::{Failure, FailureKind};
-use togather_proto::{MAX_MESSAGE_BYTES, method, to_status};
-use togather_trust::Refusal;
+use togather_proto::{method, to_status};
 use tokio::time::timeout;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
-use super::{Services, peer_of};
+use super::{Services, peer_of, too_large};
 use crate::gate::{Need, need_of};
 
 /// How long a call may take to send its question and be answered; a stream, to begin. An image
@@ -92,17 +91,14 @@ where
     };
     let answer = answer?;
     // A message over the limit is refused by its announced length, before it is read.
-    if Status::from_header_map(answer.headers()).is_some_and(|s| s.code() == Code::OutOfRange) {
-        let limit = MAX_MESSAGE_BYTES;
-        let refusal = Refusal::TooLarge {
-            what: "message",
-            size: limit + 1,
-            limit,
-        };
-        let refused = services.gate.refuse_unread::<()>(&peer, &path, refusal);
-        if let Err(failure) = refused.await {
-            return Ok(to_status(&failure).into_http());
-        }
+    if let Some(status) = Status::from_header_map(answer.headers())
+        && status.code() == Code::OutOfRange
+        && let Err(failure) = services
+            .gate
+            .refuse_unread::<()>(&peer, &path, too_large(&status))
+            .await
+    {
+        return Ok(to_status(&failure).into_http());
     }
     Ok(answer)
 }

@@ -20,7 +20,11 @@ pub(super) fn find(
     ] {
         drift.extend(silent.cloned());
     }
-    if let Ok(Schema::At { version, dirty: true }) = seen.schema {
+    if let Ok(Schema::At {
+        version,
+        dirty: true,
+    }) = seen.schema
+    {
         drift.push(format!(
             "the schema is dirty: migration {version} failed half-way, and nothing is deployed until that is put right"
         ));
@@ -73,11 +77,7 @@ fn of_traffic(seen: &Seen, slot: Slot) -> Option<String> {
 }
 
 /// What answers, against what should.
-fn of_version(
-    seen: &Seen,
-    slot: Slot,
-    health: Option<&Result<Answer, Silence>>,
-) -> Option<String> {
+fn of_version(seen: &Seen, slot: Slot, health: Option<&Result<Answer, Silence>>) -> Option<String> {
     match (&seen.live, health) {
         (Ok(None), _) => Some(format!(
             "{slot} gets the traffic, but its container is not of a release this node knows"
@@ -132,9 +132,15 @@ mod tests {
                 schema: 2,
             })),
             live_slot: Some(Slot::Green),
-            slots: [Ok(Some(container("1.0.0", false))), Ok(Some(container("2.0.0", true)))],
+            slots: [
+                Ok(Some(container("1.0.0", false))),
+                Ok(Some(container("2.0.0", true))),
+            ],
             public: Ok(answer("c0ffee0c0ffee", Slot::Green)),
-            schema: Ok(Schema::At { version: 2, dirty: false }),
+            schema: Ok(Schema::At {
+                version: 2,
+                dirty: false,
+            }),
             switchable: Ok(()),
             snapshots: Ok(vec![]),
         }
@@ -155,18 +161,53 @@ mod tests {
     #[test]
     fn each_difference_is_one_sentence() {
         for (drift, sentence) in [
-            (found(|seen| seen.slots[1] = Ok(None)), "green gets the traffic, but holds no container"),
-            (found(|seen| seen.slots[1] = Ok(Some(container("2.0.0", false)))), "does not run (exit code 137)"),
-            (found(|seen| seen.slots[0] = Ok(Some(container("1.0.0", true)))), "1.0.0 runs in blue, which does not get"),
-            (found(|seen| seen.public = Ok(answer("c0ffee", Slot::Blue))), "sends traffic to blue, but its snippet says green"),
-            (found(|seen| seen.public = Err("the public path did not answer".into())), "the public path did not answer"),
-            (found(|seen| seen.schema = Ok(Schema::At { version: 2, dirty: true })), "migration 2 failed half-way"),
-            (found(|seen| seen.schema = Err("the database did not answer".into())), "the database did not answer"),
-            (found(|seen| seen.switchable = Err("Caddy did not answer".into())), "Caddy did not answer"),
-            (found(|seen| seen.live = Ok(None)), "not of a release this node knows"),
+            (
+                found(|seen| seen.slots[1] = Ok(None)),
+                "green gets the traffic, but holds no container",
+            ),
+            (
+                found(|seen| seen.slots[1] = Ok(Some(container("2.0.0", false)))),
+                "does not run (exit code 137)",
+            ),
+            (
+                found(|seen| seen.slots[0] = Ok(Some(container("1.0.0", true)))),
+                "1.0.0 runs in blue, which does not get",
+            ),
+            (
+                found(|seen| seen.public = Ok(answer("c0ffee", Slot::Blue))),
+                "sends traffic to blue, but its snippet says green",
+            ),
+            (
+                found(|seen| seen.public = Err("the public path did not answer".into())),
+                "the public path did not answer",
+            ),
+            (
+                found(|seen| {
+                    seen.schema = Ok(Schema::At {
+                        version: 2,
+                        dirty: true,
+                    })
+                }),
+                "migration 2 failed half-way",
+            ),
+            (
+                found(|seen| seen.schema = Err("the database did not answer".into())),
+                "the database did not answer",
+            ),
+            (
+                found(|seen| seen.switchable = Err("Caddy did not answer".into())),
+                "Caddy did not answer",
+            ),
+            (
+                found(|seen| seen.live = Ok(None)),
+                "not of a release this node knows",
+            ),
         ] {
             assert_eq!(drift.len(), 1, "{drift:?}");
-            assert!(drift[0].contains(sentence), "expected `{sentence}`, got {drift:?}");
+            assert!(
+                drift[0].contains(sentence),
+                "expected `{sentence}`, got {drift:?}"
+            );
         }
     }
 

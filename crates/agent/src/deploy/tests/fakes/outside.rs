@@ -156,7 +156,9 @@ impl Containers for Outside {
     }
 
     async fn load(&self, _: &Image, _: &std::path::Path) -> Result<(), ContainersError> {
-        Ok(())
+        self.call("containers.load", |_| ())
+            .await
+            .map_err(ContainersError::Other)
     }
 
     async fn start_slot(&self, slot: Slot, app: &App) -> Result<(), ContainersError> {
@@ -368,7 +370,8 @@ impl Snapshots for Outside {
     }
 
     async fn list(&self) -> Result<Vec<Manifest>, SnapshotError> {
-        Ok(self.0.truth().snapshots.clone())
+        let listed = self.call("snapshots.list", |truth| truth.snapshots.clone());
+        listed.await.map_err(SnapshotError::Other)
     }
 }
 
