@@ -72,6 +72,8 @@ impl Catalogue {
         let line = |((kind, name), object): (&(String, String), &Object)| {
             format!("{kind}\t{name}\t{}\n", object.shape)
         };
-        Digest::of(self.0.iter().map(line).collect::<String>().as_bytes())
+        // An index whose building failed is not dumped, so no copy can have it.
+        let copied = self.0.iter().filter(|((kind, _), _)| kind != "invalid index");
+        Digest::of(copied.map(line).collect::<String>().as_bytes())
     }
 }

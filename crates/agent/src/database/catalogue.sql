@@ -51,8 +51,8 @@ LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE r.relkind <> 'S'
 
 UNION ALL
-SELECT 'index', r.name || '.' || c.relname,
-       concat_ws(' ', am.amname, i.indisunique, i.indisprimary, i.indisvalid, i.indisready, i.indnkeyatts,
+SELECT CASE WHEN i.indisvalid THEN 'index' ELSE 'invalid index' END, r.name || '.' || c.relname,
+       concat_ws(' ', am.amname, i.indisunique, i.indisprimary, i.indisready, i.indnkeyatts,
                  (SELECT string_agg(coalesce(a.attname, '(expression)'), ', ' ORDER BY k.place)
                   FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
                   LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0),

@@ -1,9 +1,12 @@
 //! The outside as the agent's traits see it: each verb is one numbered call.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use togather_model::{Digest, EventKind, Failure, Image, Migration, Schema, Slot, Timestamp, Ulid};
+use togather_model::{
+    Digest, EventKind, Failure, Image, Migration, Schema, Slot, Timestamp, Ulid,
+    retention::RollbackTarget,
+};
 
 use super::{Fault, Truth, When, World, release};
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     host::Host,
     migrations::MigrationError,
     node::Attesters,
-    snapshots::{Manifest, SnapshotError, Snapshots, Wanted},
+    snapshots::{FORMAT, Globals, Manifest, SnapshotError, Snapshots, Wanted},
     traffic::{Traffic, TrafficError},
 };
 
@@ -373,10 +376,20 @@ impl Snapshots for Outside {
         let listed = self.call("snapshots.list", |truth| truth.snapshots.clone());
         listed.await.map_err(SnapshotError::Other)
     }
+
+    async fn prune(
+        &self,
+        _: &[RollbackTarget],
+        _: Timestamp,
+    ) -> Result<Vec<String>, SnapshotError> {
+        let pruned = self.call("snapshots.prune", |_| vec![]).await;
+        pruned.map_err(SnapshotError::Other)
+    }
 }
 
 fn manifest(wanted: &Wanted, schema: Option<u64>) -> Manifest {
     Manifest {
+        format: FORMAT.into(),
         id: wanted.id,
         database: "togather".into(),
         dump: "togather.dump".into(),
@@ -386,6 +399,15 @@ fn manifest(wanted: &Wanted, schema: Option<u64>) -> Manifest {
         schema,
         bytes: 1,
         sha256: Digest::of(b"dump"),
+        server_version: "17.5".into(),
+        extensions: BTreeMap::new(),
+        rows: BTreeMap::new(),
+        fingerprint: Digest::of(b"catalogue"),
+        globals: Globals {
+            name: "togather.globals.sql".into(),
+            bytes: 0,
+            sha256: Digest::of(b""),
+        },
         verified_at: None,
     }
 }
