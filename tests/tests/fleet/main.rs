@@ -1,0 +1,8 @@
+//! The whole fleet from outside: three real nodes, the real programs, real load.
+
+mod broken;
+mod interrupted;
+mod load;
+mod refused;
+mod rollout;
+mod unreachable;
