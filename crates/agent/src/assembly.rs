@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use togather_model::Timestamp;
+use togather_model::{Timestamp, retention::Policy};
 use tokio::time::timeout;
 
 use crate::{
@@ -67,7 +67,7 @@ pub enum AssemblyError {
     Database(#[source] Box<DatabaseError>),
     /// The snapshot store.
     #[error("`snapshots.store` in agent.yml cannot be used")]
-    Snapshots(#[source] SnapshotError),
+    Snapshots(#[source] Box<SnapshotError>),
 }
 
 impl Parts {
@@ -121,6 +121,10 @@ impl Parts {
         let snapshots = SnapshotSettings {
             store: agent.snapshots.store.clone(),
             service: deployment.database.service.clone(),
+            retention: Policy {
+                keep_for: deployment.database.snapshots.keep_for,
+                min_verified: deployment.database.snapshots.min_verified,
+            },
         };
         let dumps = Dumps::new(snapshots, docker.clone(), Arc::clone(&database));
         Ok(Self {
@@ -130,7 +134,7 @@ impl Parts {
             docker,
             http,
             database,
-            dumps: dumps.map_err(AssemblyError::Snapshots)?,
+            dumps: dumps.map_err(|e| AssemblyError::Snapshots(Box::new(e)))?,
         })
     }
 

@@ -15,7 +15,8 @@ use togather_agent::{
     config::Config,
     gate::Gate,
     operations::Operations,
-    server::{self, Services},
+    reload::Reloaded,
+    server::{self, Services, Tls},
     service,
 };
 use togather_model::{Failure, FailureKind};
@@ -52,8 +53,8 @@ struct Files {
 
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
-        Command::Run(files) => run(&files.config),
-        Command::Check(files) => check(&files.config),
+        Command::Run(files) => on_threads(run(files.config)),
+        Command::Check(files) => on_threads(check(files.config)),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,76 +65,40 @@ fn main() -> ExitCode {
     }
 }
 
-fn check(agent_yml: &Path) -> Result<(), Failure> {
-    install_crypto();
-    let config = configure(agent_yml)?;
-    Parts::of(&config).map_err(|e| misconfigured(&e))?;
-    let effective = config.effective().map_err(|e| misconfigured(&e))?;
-    let written = io::stdout().lock().write_all(effective.as_bytes());
-    written.map_err(|e| failed("the values in effect could not be printed", &e))
-}
-
-fn run(agent_yml: &Path) -> Result<(), Failure> {
-    start_logging();
-    install_crypto();
-    let config = configure(agent_yml)?;
-    let parts = Parts::of(&config).map_err(|e| misconfigured(&e))?;
-    // Two threads: one may be busy with a signature while the other answers.
+/// Two threads: one may be busy with a signature while the other answers.
+fn on_threads(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|e| failed("the agent could not start its threads", &e))?;
-    let ended = runtime.block_on(Box::pin(serve(config, parts)));
+    let ended = runtime.block_on(Box::pin(work));
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
-async fn serve(config: Config, parts: Parts) -> Result<(), Failure> {
-    let agent = &config.agent;
-    let (keys, caddy) = (Arc::clone(&parts.keys), Arc::clone(&parts.caddy));
-    std::fs::create_dir_all(&agent.state)
-        .map_err(|e| failed("the folder `state` in agent.yml could not be made", &e))?;
-    let inbox = Inbox::open(agent.state.clone())
-        .map_err(|e| failed("the folder `state` in agent.yml could not be read", &e))?;
-    let (node, tls) = parts
-        .into_node(&config)
-        .await
-        .map_err(|e| failed("the node's memory could not be opened", &e))?;
+async fn check(agent_yml: PathBuf) -> Result<(), Failure> {
+    let (config, _) = configure(&agent_yml)?;
+    let effective = config.effective().map_err(|e| misconfigured(&e))?;
+    let written = io::stdout().lock().write_all(effective.as_bytes());
+    written.map_err(|e| failed("the values in effect could not be printed", &e))
+}
 
-    if let Err(error) = caddy.reload().await {
-        let failure = Failure::caused_by(FailureKind::Other, "Caddy was not reloaded", &error);
-        tracing::warn!(%failure, "if Caddy serves by another snippet than the one on disk, that stays so");
-    }
-    let operations = Operations::new(node.clone());
-    let interrupted = operations.resume().await;
-    if let Some(operation) = interrupted.map_err(|e| failed("the journal could not be read", &e))? {
-        tracing::warn!(operation = %operation.id, version = operation.version, "taking up what was interrupted");
-    }
+async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
+    start_logging();
+    let (config, parts) = configure(&agent_yml)?;
+    let (services, tls) = assemble(&config, parts).await?;
+    let operations = services.operations.clone();
+    take_up_what_was_interrupted(&operations).await?;
 
-    let listener = TcpListener::bind(agent.listen)
+    let stopping = services.stopping.clone();
+    let listen = config.agent.listen;
+    let listener = TcpListener::bind(listen)
         .await
-        .map_err(|e| failed(&format!("cannot listen on {}", agent.listen), &e))?;
-    let stopping = CancellationToken::new();
-    let tls = Arc::new(tls);
-    service::reload_on_hangup(Arc::clone(&keys), Arc::clone(&tls))
-        .map_err(|e| failed("the agent could not listen for signals", &e))?;
-    let services = Services {
-        gate: Gate::new(
-            agent.fleet.to_string(),
-            agent.node.id.to_string(),
-            keys,
-            node.state.clone(),
-            Arc::clone(&node.host),
-        ),
-        node,
-        node_id: agent.node.id.to_string(),
-        operations: operations.clone(),
-        inbox,
-        stopping: stopping.clone(),
-    };
+        .map_err(|e| failed(&format!("cannot listen on {listen}"), &e))?;
     let serving = tokio::spawn(server::serve(listener, tls, services));
-    tracing::info!(node = %agent.node.name, listen = %agent.listen, version = env!("CARGO_PKG_VERSION"), "ready");
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(node = %config.agent.node.name, %listen, version, "ready");
     service::announce();
 
     let asked = service::asked_to_stop().await;
@@ -141,9 +106,9 @@ async fn serve(config: Config, parts: Parts) -> Result<(), Failure> {
     tracing::info!("stopping");
     service::announce_stop();
     stopping.cancel();
-    let (unanswered, interrupted) =
+    let (answered, interrupted) =
         tokio::join!(timeout(STOP_WITHIN, serving), operations.wait(STOP_WITHIN));
-    if unanswered.is_err() {
+    if answered.is_err() {
         tracing::warn!("stopped while calls were under way");
     }
     if interrupted {
@@ -152,14 +117,57 @@ async fn serve(config: Config, parts: Parts) -> Result<(), Failure> {
     Ok(())
 }
 
-fn configure(agent_yml: &Path) -> Result<Config, Failure> {
-    Config::load(agent_yml).map_err(|e| misconfigured(&e))
+/// Reads the configuration and makes the parts of the node, asking nothing of any of them.
+fn configure(agent_yml: &Path) -> Result<(Config, Parts), Failure> {
+    // ring, for the whole process: whatever library asks for a default gets this one. It can only
+    // have been installed before, and then it is there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = Config::load(agent_yml).map_err(|e| misconfigured(&e))?;
+    let parts = Parts::of(&config).map_err(|e| misconfigured(&e))?;
+    Ok((config, parts))
 }
 
-/// ring, for the whole process: whatever library asks for a default gets this one.
-fn install_crypto() {
-    // It can only have been installed before, and then it is there.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+/// Opens the node's memory and puts the parts together.
+async fn assemble(
+    config: &Config,
+    parts: Parts,
+) -> Result<(Services, Arc<Reloaded<Tls>>), Failure> {
+    let agent = &config.agent;
+    let (keys, caddy) = (Arc::clone(&parts.keys), Arc::clone(&parts.caddy));
+    let unusable =
+        |e: &dyn std::error::Error| failed("the folder `state` in agent.yml cannot be used", e);
+    std::fs::create_dir_all(&agent.state).map_err(|e| unusable(&e))?;
+    let inbox = Inbox::open(agent.state.clone()).map_err(|e| unusable(&e))?;
+    let node = parts.into_node(config).await;
+    let (node, tls) = node.map_err(|e| failed("the node's memory cannot be opened", &e))?;
+    let tls = Arc::new(tls);
+    if let Err(error) = caddy.reload().await {
+        let failure = failed("Caddy was not reloaded", &error);
+        tracing::warn!(%failure, "what Caddy serves may differ from the snippet on disk");
+    }
+    service::reload_on_hangup(Arc::clone(&keys), Arc::clone(&tls))
+        .map_err(|e| failed("the agent could not listen for signals", &e))?;
+    let (fleet_id, node_id) = (agent.fleet.to_string(), agent.node.id.to_string());
+    let (state, host) = (node.state.clone(), Arc::clone(&node.host));
+    let services = Services {
+        gate: Gate::new(fleet_id, node_id.clone(), keys, state, host),
+        operations: Operations::new(node.clone()),
+        node,
+        node_id,
+        inbox,
+        stopping: CancellationToken::new(),
+    };
+    Ok((services, tls))
+}
+
+async fn take_up_what_was_interrupted(operations: &Operations) -> Result<(), Failure> {
+    let interrupted = operations.resume().await;
+    let interrupted = interrupted.map_err(|e| failed("the journal cannot be read", &e))?;
+    if let Some(operation) = interrupted {
+        let (id, version) = (operation.id, operation.version);
+        tracing::warn!(operation = %id, version, "taking up what was interrupted");
+    }
+    Ok(())
 }
 
 /// Logs go to standard error. The journal adds time and colour by itself.

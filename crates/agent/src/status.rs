@@ -69,7 +69,7 @@ pub async fn status(node: &Node) -> Result<Status, StateError> {
 
     let seen = look(node).await;
     let health = match seen.live_slot {
-        Some(slot) => Some(within("the app", node.health.slot(slot)).await),
+        Some(slot) => Some(within("the app does not answer", node.health.slot(slot)).await),
         None => None,
     };
     // While an operation is under way, the node is between what it was and what it will be.
@@ -93,14 +93,14 @@ pub async fn status(node: &Node) -> Result<Status, StateError> {
 async fn look(node: &Node) -> Seen {
     let [blue, green] = togather_model::Slot::ALL;
     let (live, live_slot, blue, green, public, schema, switchable, snapshots) = tokio::join!(
-        within("the live version", node.live()),
-        within("the traffic snippet", node.traffic.live()),
-        within("Docker", node.containers.slot(blue)),
-        within("Docker", node.containers.slot(green)),
-        within("the public path", node.health.public()),
-        within("the database", schema(node)),
-        within("Caddy", node.traffic.ready()),
-        within("the snapshot store", node.snapshots.list()),
+        within("the live version is not known", node.live()),
+        within("the live slot is not known", node.traffic.live()),
+        within("Docker does not answer", node.containers.slot(blue)),
+        within("Docker does not answer", node.containers.slot(green)),
+        within("the public path does not answer", node.health.public()),
+        within("the schema is not known", schema(node)),
+        within("a traffic switch would not work", node.traffic.ready()),
+        within("the snapshots are not known", node.snapshots.list()),
     );
     Seen {
         live,
@@ -115,24 +115,28 @@ async fn look(node: &Node) -> Seen {
 
 /// The schema; before the first deployment there is no database to ask.
 async fn schema(node: &Node) -> Result<Schema, Failure> {
-    let asked = |e: &dyn std::error::Error| Failure::caused_by(FailureKind::Other, "not told", e);
-    let exists = node.containers.base_exists().await.map_err(|e| asked(&e))?;
+    let exists = node
+        .containers
+        .base_exists()
+        .await
+        .map_err(|e| Failure::caused_by(FailureKind::Other, "Docker does not answer", &e))?;
     if !exists {
         return Ok(Schema::NoDatabase);
     }
-    node.database.schema().await.map_err(|e| asked(&e))
+    node.database
+        .schema()
+        .await
+        .map_err(|e| Failure::caused_by(FailureKind::Other, "the database does not answer", &e))
 }
 
-/// An answer, or why there is none, in words.
+/// An answer, or what is not so without it, and why.
 async fn within<T, E: std::error::Error>(
-    whom: &str,
+    otherwise: &str,
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Silence> {
     match timeout(PATIENCE, answer).await {
-        Ok(answer) => answer.map_err(|error| {
-            Failure::caused_by(FailureKind::Other, format!("{whom} did not answer"), &error)
-                .to_string()
-        }),
-        Err(_) => Err(format!("{whom} did not answer within {PATIENCE:?}")),
+        Ok(answer) => answer
+            .map_err(|error| Failure::caused_by(FailureKind::Other, otherwise, &error).to_string()),
+        Err(_) => Err(format!("{otherwise}: no answer within {PATIENCE:?}")),
     }
 }

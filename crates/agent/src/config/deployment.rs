@@ -60,7 +60,7 @@ pub struct SnapshotRetention {
     #[serde(with = "duration")]
     pub keep_for: Duration,
     /// So many verified ones stay, however old they are.
-    pub min_verified: u32,
+    pub min_verified: usize,
 }
 
 /// Caddy.

@@ -1,5 +1,7 @@
 //! Plans, deployments, their events and their history; image archives.
 
+use std::time::Duration;
+
 use futures::{StreamExt, stream::BoxStream};
 use togather_model::{Digest, Failure, FailureKind, Ulid};
 use togather_proto::{
@@ -10,6 +12,7 @@ use togather_proto::{
     },
 };
 use togather_trust::Refusal;
+use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
@@ -25,6 +28,9 @@ use crate::{
 /// The operations that a history holds unless more are asked for, and at most.
 const HISTORY: u32 = 20;
 const MAX_HISTORY: u32 = 1000;
+
+/// How long the command at the head of an image archive may take to arrive.
+const ORDER: Duration = Duration::from_secs(30);
 
 #[tonic::async_trait]
 impl DeploymentService for Shared {
@@ -190,7 +196,12 @@ impl Shared {
         let peer = peer_of(request.extensions());
         let mut parts = request.into_inner();
         let gate = &self.0.gate;
-        let admitted = match parts.message().await {
+        let Ok(head) = timeout(ORDER, parts.message()).await else {
+            return Err(Status::deadline_exceeded(
+                "the call began without a command",
+            ));
+        };
+        let admitted = match head {
             Ok(Some(v1::LoadImageRequest {
                 part: Some(Part::Command(signed)),
             })) => gate.admit(&peer, method::LOAD_IMAGE, &signed).await,

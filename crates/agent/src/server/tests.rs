@@ -103,6 +103,7 @@ impl Bench {
         std::fs::write(folder.path().join("ca.crt"), &root.certificate).unwrap();
         let list = authority.revocation_list(&[], 1, now).unwrap();
         std::fs::write(folder.path().join("revoked.crl"), list).unwrap();
+        std::fs::write(folder.path().join("revoked_keys"), "").unwrap();
         let clock = Arc::new(Clock(Mutex::new(
             Timestamp::from_second(1_800_000_000).unwrap(),
         )));
@@ -141,7 +142,7 @@ impl Bench {
         };
         let keys = Keys::new(
             self.path("signers"),
-            None,
+            Some(self.path("revoked_keys")),
             self.path("roles.yml"),
             Arc::clone(&host),
         );

@@ -110,6 +110,38 @@ async fn only_known_keys_count_and_one_taken_out_is_out_with_the_next_call() {
 }
 
 #[tokio::test]
+async fn a_key_that_was_withdrawn_or_has_had_its_time_signs_nothing() {
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Admin);
+    let client = bench.client(&alice);
+    let key = alice.signer.public_key().to_openssh().unwrap();
+    for (file, text, code) in [
+        ("revoked_keys", key.clone(), "revoked_key"),
+        (
+            "revoked_keys",
+            "a line nobody understands".into(),
+            "unknown_key",
+        ),
+        (
+            "signers",
+            format!("alice valid-before=\"20200101Z\" {key}"),
+            "key_expired",
+        ),
+        (
+            "signers",
+            format!("alice valid-after=\"20990101Z\" {key}"),
+            "key_not_yet_valid",
+        ),
+    ] {
+        std::fs::write(bench.path(file), text + "\n").unwrap();
+        let signed = bench.signed(&alice, acquire(Ulid::generate()));
+        let answer = client.send(method::ACQUIRE_LEASE, signed).await;
+        bench.assert_refused(answer, code).await;
+        std::fs::write(bench.path("revoked_keys"), "").unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_missing_or_broken_file_admits_nobody() {
     let bench = Bench::start().await;
     let alice = bench.admit("alice", Role::Admin);
@@ -273,10 +305,9 @@ async fn a_state_that_cannot_be_written_lets_nothing_through() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_an_operators_may_not_even_look() {
+async fn an_operator_without_a_role_may_not_even_look() {
     let bench = Bench::start().await;
     bench.admit("alice", Role::Admin);
-    // A certificate for calling, of this fleet, that names somebody without a role.
     let eve = bench
         .authority
         .issue_operator(&"eve".parse().unwrap(), Timestamp::now());
