@@ -12,8 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, PgConnection};
 use togather_model::{Migration, Schema, Ulid};
 
-pub use self::error::{DatabaseError, Refusal};
 pub(crate) use self::catalogue::Catalogue;
+pub use self::error::{DatabaseError, Refusal};
 use self::session::Sessions;
 use crate::migrations::{self, Bookkeeping, MigrationError};
 

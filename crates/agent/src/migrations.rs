@@ -19,9 +19,9 @@ use futures::StreamExt;
 use sqlx::{AssertSqlSafe, Connection, Either, PgConnection};
 use togather_model::Migration;
 
-use self::{aftermath::Remains, error::Stop, lock::take_lock, statements::Statements};
 pub(crate) use self::bookkeeping::Bookkeeping;
 pub use self::error::{Aftermath, MigrationError, Place};
+use self::{aftermath::Remains, error::Stop, lock::take_lock, statements::Statements};
 use crate::database::{Catalogue, DatabaseError, Migrated, Postgres};
 
 /// The longest pause between two tries to get a lock.
@@ -152,7 +152,8 @@ impl Run<'_> {
     ) -> Result<Remains, MigrationError> {
         let lost = stop.error.lost_session();
         if lost {
-            (self.connection, self.bookkeeping) = locked_session(self.server, self.database).await?;
+            (self.connection, self.bookkeeping) =
+                locked_session(self.server, self.database).await?;
         } else {
             // The file may have opened a transaction of its own.
             sqlx::raw_sql("ROLLBACK")
@@ -162,7 +163,11 @@ impl Run<'_> {
         }
         let after = Catalogue::read(&mut self.connection).await?;
         let statements = Statements::of(&migration.sql);
-        Ok(Remains::judge(before.differences(&after), &statements, lost))
+        Ok(Remains::judge(
+            before.differences(&after),
+            &statements,
+            lost,
+        ))
     }
 
     /// Sets the clean version back if nothing remains; says how the database was left.

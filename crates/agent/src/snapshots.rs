@@ -24,12 +24,12 @@ use togather_model::{
 };
 use url::Url;
 
+use self::store::Store;
 pub use self::{
     error::SnapshotError,
     manifest::{FORMAT, Globals, Manifest, Reason, Wanted},
     shelf::{Orphan, Survey},
 };
-use self::store::Store;
 use crate::{containers::Exec, database::Postgres};
 
 /// What the node asks of its snapshots.

@@ -109,11 +109,6 @@ impl Compose {
             "lower-case letters, digits, `-` and `_`, beginning with a letter or digit",
             |text| is_a_project(text).then(|| text.to_owned()),
         )?;
-        let Some(entry) = document.services.get(app) else {
-            let problem =
-                format!("the app's service `{app}` is not there; deployment.yml names it");
-            return Err(top.wrong(document.name.referenced.line(), "services", problem));
-        };
         let networks = networks(&top, &project, &document)?;
         let volumes = resources(&top, &project, "volumes", document.volumes.as_ref())?;
         let declared = Declared {
@@ -131,7 +126,7 @@ impl Compose {
             )?);
         }
         let mut base = in_order(&top, &document, services)?;
-        let app = app_service(&top.of(app), &entry.value, &mut base, app)?;
+        let app = app_service(&top, &document, &mut base, app)?;
         for service in &base {
             if let Some(entry) = document.services.get(&service.name) {
                 base_service(&top.of(&service.name), entry, service, &project, &app)?;
@@ -170,14 +165,20 @@ fn read(path: &Path, text: &str) -> Result<Document, ComposeError> {
 }
 
 fn said(error: &serde_saphyr::Error) -> String {
-    if let serde_saphyr::Error::SerdeUnknownField {
+    use serde_saphyr::Error;
+    let error = error.without_snippet();
+    if let Error::SerdeUnknownField {
         field, expected, ..
-    } = error.without_snippet()
+    } = error
     {
         return format!(
-            "the key `{field}` is not one this agent knows, and it leaves nothing out silently; it knows {}",
+            "the key `{field}` is not one this agent knows, and nothing is left out silently{}; it knows {}",
+            instead(field),
             expected.join(", ")
         );
+    }
+    if let Error::DuplicateMappingKey { key: Some(key), .. } = error {
+        return format!("the key `{key}` is there twice");
     }
     let text = error.to_string();
     match error.location() {
@@ -187,6 +188,19 @@ fn said(error: &serde_saphyr::Error) -> String {
             text.replace(&location, "")
         }
         None => text,
+    }
+}
+
+/// What to do without a key that many files have.
+fn instead(key: &str) -> &'static str {
+    match key {
+        "env_file" => {
+            ". Name each variable under `environment`; `NAME:` alone takes its value from .env.production"
+        }
+        "build" => ". Build the image before, and name it under `image`",
+        "container_name" => ". The agent names containers: `project-service`",
+        "version" => ". Compose ignores it as well: remove it",
+        _ => "",
     }
 }
 

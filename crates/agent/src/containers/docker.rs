@@ -3,6 +3,7 @@
 
 mod base;
 mod connection;
+mod container;
 mod create;
 mod exec;
 mod images;
@@ -59,7 +60,9 @@ fn refused(what: impl Into<String>, source: bollard::errors::Error) -> Container
 #[async_trait]
 impl Containers for Docker {
     async fn engine(&self) -> Result<Engine, ContainersError> {
-        let (client, version) = self.connection.renewed().await?;
+        let client = self.connection.renewed().await?;
+        let version = client.version().await;
+        let version = version.map_err(|e| refused("say its version", e))?;
         let info = client.info().await;
         let info = info.map_err(|e| refused("say where it keeps its data", e))?;
         Ok(Engine {

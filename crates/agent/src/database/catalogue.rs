@@ -73,7 +73,10 @@ impl Catalogue {
             format!("{kind}\t{name}\t{}\n", object.shape)
         };
         // An index whose building failed is not dumped, so no copy can have it.
-        let copied = self.0.iter().filter(|((kind, _), _)| kind != "invalid index");
+        let copied = self
+            .0
+            .iter()
+            .filter(|((kind, _), _)| kind != "invalid index");
         Digest::of(copied.map(line).collect::<String>().as_bytes())
     }
 }

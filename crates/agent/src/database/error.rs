@@ -144,10 +144,9 @@ impl DatabaseError {
         match self {
             Self::Refused { source, .. } => source.ends_session(),
             Self::Broken { .. } => true,
-            Self::Address(_)
-            | Self::Unreachable { .. }
-            | Self::Bookkeeping(_)
-            | Self::Other(_) => false,
+            Self::Address(_) | Self::Unreachable { .. } | Self::Bookkeeping(_) | Self::Other(_) => {
+                false
+            }
         }
     }
 }

@@ -30,8 +30,7 @@ impl Postgres {
     /// # Errors
     /// The server cannot be reached, or refuses.
     pub(crate) async fn create_scratch(&self, operation: Ulid) -> Result<(), DatabaseError> {
-        let failed =
-            |e| DatabaseError::from_sqlx("the scratch database could not be created", e);
+        let failed = |e| DatabaseError::from_sqlx("the scratch database could not be created", e);
         let mut connection = self.session("togather-agent").await?;
         drop_database(&mut connection, &scratch_name(operation)).await?;
         let create: String = sqlx::query_scalar(CREATE_LIKE_CURRENT)

@@ -26,9 +26,7 @@ impl Remains {
             }
             let mut why = format!("parts of it remain ({})", told.join("; "));
             if lost {
-                why.push_str(
-                    ", and as the session was lost, nobody heard whether all of it ran",
-                );
+                why.push_str(", and as the session was lost, nobody heard whether all of it ran");
             }
             return Self::Something(why);
         }
@@ -62,7 +60,11 @@ mod tests {
     #[test]
     fn only_a_proof_counts() {
         assert!(judge(&[], "UPDATE t SET a = 1; SELECT 1/0", false));
-        assert!(judge(&[], "CREATE TABLE t (); ALTER TABLE t ADD a int", true));
+        assert!(judge(
+            &[],
+            "CREATE TABLE t (); ALTER TABLE t ADD a int",
+            true
+        ));
         assert!(!judge(&["new: table t"], "CREATE TABLE t ()", false));
         assert!(!judge(&[], "UPDATE t SET a = 1", true));
         assert!(!judge(&[], "UPDATE t SET a = 1; COMMIT; SELECT 1/0", false));

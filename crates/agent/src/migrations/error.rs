@@ -105,7 +105,9 @@ impl fmt::Display for Aftermath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Clean { version } => {
-                f.write_str("nothing of it remains (the catalogue is proven to be as it was), and ")?;
+                f.write_str(
+                    "nothing of it remains (the catalogue is proven to be as it was), and ",
+                )?;
                 match version {
                     Some(version) => write!(f, "the schema is at {version}, clean"),
                     None => f.write_str("the schema is without migrations, as before"),

@@ -63,7 +63,9 @@ impl<'a> Statements<'a> {
     }
 
     fn texts(&self) -> impl ExactSizeIterator<Item = &'a str> {
-        self.spans.iter().map(|&(begin, end)| &self.file[begin..end])
+        self.spans
+            .iter()
+            .map(|&(begin, end)| &self.file[begin..end])
     }
 
     /// Whether something of the file can be committed although a later part of it fails. PostgreSQL
@@ -71,7 +73,9 @@ impl<'a> Statements<'a> {
     pub(super) fn may_commit_before_its_end(&self) -> bool {
         let alone = self.spans.len() == 1;
         self.texts().any(|text| match first_word(text).as_str() {
-            "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "prepare" | "call" => true,
+            "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "prepare" | "call" => {
+                true
+            }
             "do" => alone && text.to_ascii_lowercase().contains("commit"),
             _ => false,
         })
@@ -236,7 +240,8 @@ mod tests {
 
     #[test]
     fn semicolons_in_strings_comments_and_bodies_end_nothing() {
-        let function = "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $body$ BEGIN; END; $$;$$ $body$";
+        let function =
+            "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $body$ BEGIN; END; $$;$$ $body$";
         let atomic = "CREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END";
         let rule = "CREATE RULE r AS ON INSERT TO t DO ALSO (SELECT 1; SELECT 2)";
         let strings = r#"SELECT 'it''s; ', E'\';', ";", $1 /* ; /* ; */ ; */"#;
@@ -249,7 +254,10 @@ mod tests {
 
     #[test]
     fn an_unclosed_string_goes_on_to_the_end() {
-        assert_eq!(split("SELECT 1; SELECT '; SELECT 2;"), ["SELECT 1", "SELECT '; SELECT 2;"]);
+        assert_eq!(
+            split("SELECT 1; SELECT '; SELECT 2;"),
+            ["SELECT 1", "SELECT '; SELECT 2;"]
+        );
         assert_eq!(split("/* only ; a comment"), Vec::<&str>::new());
         assert_eq!(split(""), Vec::<&str>::new());
     }

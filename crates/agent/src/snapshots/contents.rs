@@ -28,7 +28,8 @@ pub(super) struct Contents {
 impl Contents {
     /// Counts everything in this connection's view of the database.
     pub(super) async fn count(connection: &mut PgConnection) -> Result<Self, DatabaseError> {
-        let failed = |e| DatabaseError::from_sqlx("the database's contents could not be counted", e);
+        let failed =
+            |e| DatabaseError::from_sqlx("the database's contents could not be counted", e);
         let server_version = sqlx::query_scalar("SHOW server_version")
             .fetch_one(&mut *connection)
             .await

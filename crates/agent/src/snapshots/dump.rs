@@ -121,9 +121,7 @@ impl Dumps {
         let arguments = ["--globals-only", "--no-role-passwords", &database];
         let (_stdin, program) = self.start("pg_dumpall", wanted.id, &arguments).await?;
         let mut sql = Vec::new();
-        program
-            .follow(Sink::Memory(&mut sql, MOST_GLOBALS))
-            .await?;
+        program.follow(Sink::Memory(&mut sql, MOST_GLOBALS)).await?;
         let globals = Globals {
             name: names.globals(),
             bytes: sql.len() as u64,

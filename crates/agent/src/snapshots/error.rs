@@ -55,7 +55,9 @@ pub enum SnapshotError {
         limit: usize,
     },
     /// No snapshot has this id.
-    #[error("there is no snapshot {0} in the store; `togather-ctl snapshot list` shows those there are")]
+    #[error(
+        "there is no snapshot {0} in the store; `togather-ctl snapshot list` shows those there are"
+    )]
     Unknown(Ulid),
     /// A manifest with this name is there already.
     #[error("the store holds another snapshot's manifest by the name {0}")]

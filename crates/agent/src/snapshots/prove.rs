@@ -66,8 +66,7 @@ impl Dumps {
             followed
         };
         let progress = Progress::new("restored", Some(manifest.bytes), say);
-        let (followed, fed) =
-            tokio::join!(followed, self.feed(manifest, stdin, &ended, progress));
+        let (followed, fed) = tokio::join!(followed, self.feed(manifest, stdin, &ended, progress));
         // Said first: damage explains whatever pg_restore made of it.
         fed?;
         followed

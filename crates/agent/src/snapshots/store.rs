@@ -1,10 +1,6 @@
 //! The store, and the constant memory with which large objects go into and come out of it.
 
-use std::{
-    os::unix::fs::DirBuilderExt,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -48,8 +44,7 @@ impl Store {
                 "credentials belong into the environment, not into the address".into(),
             ));
         }
-        let (scheme, prefix) =
-            ObjectStoreScheme::parse(url).map_err(|e| refused(e.to_string()))?;
+        let (scheme, prefix) = ObjectStoreScheme::parse(url).map_err(|e| refused(e.to_string()))?;
         if scheme == ObjectStoreScheme::Local {
             let folder = url
                 .to_file_path()
@@ -63,7 +58,9 @@ impl Store {
         }
         // By prefix: object_store would take a mere `TIMEOUT` or `REGION` for its own as well.
         let ours = |(name, _): &(String, String)| {
-            ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|p| name.starts_with(p))
+            ["AWS_", "GOOGLE_", "AZURE_"]
+                .iter()
+                .any(|p| name.starts_with(p))
         };
         let variables = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -111,14 +108,12 @@ impl Store {
     }
 
     /// Begins an object that is written bit by bit. Nothing of it can be seen before it is finished.
-    pub(super) async fn upload(
-        &self,
-        name: &str,
-        at_most: u64,
-    ) -> Result<Upload, SnapshotError> {
+    pub(super) async fn upload(&self, name: &str, at_most: u64) -> Result<Upload, SnapshotError> {
         let begun = self.objects.put_multipart(&self.path(name)).await;
         let begun = begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?;
-        let part = usize::try_from(at_most / MOST_PARTS).unwrap_or(PART).max(PART);
+        let part = usize::try_from(at_most / MOST_PARTS)
+            .unwrap_or(PART)
+            .max(PART);
         Ok(Upload {
             name: name.to_owned(),
             parts: Some(WriteMultipart::new_with_chunk_size(begun, part)),

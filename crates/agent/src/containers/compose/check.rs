@@ -35,15 +35,18 @@ pub(super) fn in_order(
 
 /// Takes the app's service out of all others, if it can be run in two slots.
 pub(super) fn app_service(
-    reader: &Reader<'_>,
-    entry: &ServiceEntry,
+    top: &Reader<'_>,
+    document: &Document,
     services: &mut Vec<Service>,
     name: &str,
 ) -> Result<Service, ComposeError> {
     let at = services.iter().position(|service| service.name == name);
-    let Some(app) = at.map(|at| services.remove(at)) else {
-        return Err(reader.wrong(1, "services", "the app's service is not there"));
+    let (Some(at), Some(entry)) = (at, document.services.get(name)) else {
+        let line = line_of(&document.name);
+        let problem = format!("the app's service `{name}` is not there; deployment.yml names it");
+        return Err(top.wrong(line, "services", problem));
     };
+    let (app, entry, reader) = (services.remove(at), &entry.value, top.of(name));
     if let Some(port) = entry.ports.iter().flatten().next() {
         return Err(reader.wrong(
             port.referenced.line(),

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use serde_saphyr::Spanned;
+
 use super::{
     ComposeError,
     document::{ListOrMap, OneOrMany, Text},
     interpolate::interpolate,
 };
-use serde_saphyr::Spanned;
 
 /// The file, the environment and the part of the file that is being read.
 pub(super) struct Reader<'a> {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_saphyr::Spanned;
+
 use super::{
     ComposeError,
     document::{
@@ -11,7 +13,6 @@ use super::{
     service::{Healthcheck, Logging, Resource, Service},
     values,
 };
-use serde_saphyr::Spanned;
 
 /// The network of a service that names none, as Compose calls it.
 pub(super) const DEFAULT_NETWORK: &str = "default";

@@ -201,7 +201,7 @@ fn each_refusal_says_line_place_and_what_was_expected() {
             "a list begins with `CMD` and a program",
         ),
         ("healthcheck: {retries: few}", "expected a whole number"),
-        ("image: b", "duplicate mapping key: image"),
+        ("image: b", "the key `image` is there twice"),
         ("environment: 5", "expected a list or a mapping"),
         ("user: [a]", "line 5: service `db`: expected string scalar"),
     ] {

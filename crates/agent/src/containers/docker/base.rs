@@ -127,7 +127,7 @@ impl Docker {
 
     async fn service_up(&self, service: &Service) -> Result<Vec<String>, ContainersError> {
         let mut said = Vec::new();
-        let container = match self.find(&service.name).await? {
+        let container = match self.find_usable(service).await? {
             None => {
                 let name = format!("{}-{}", self.compose.project(), service.name);
                 self.create_base(&name, service).await?;
@@ -135,12 +135,7 @@ impl Docker {
                 name
             }
             Some(found) => {
-                if !has_config(&found, &labels::fingerprint(service)?) {
-                    said.push(format!(
-                        "{0} differs from the Compose file and was left as it is; to renew it, remove its container while the app may be down, and deploy again",
-                        service.name
-                    ));
-                }
+                said.extend(Self::difference(service, &found)?);
                 let container = found.id.clone().unwrap_or_default();
                 if !is_running(&found) {
                     self.start(&container).await?;
@@ -151,6 +146,41 @@ impl Docker {
         };
         self.await_up(service, &container).await?;
         Ok(said)
+    }
+
+    /// The service's container. One that the agent made and that never started is half made (a
+    /// crash, a port that was taken): it is removed, to be made anew from the file.
+    async fn find_usable(
+        &self,
+        service: &Service,
+    ) -> Result<Option<ContainerInspectResponse>, ContainersError> {
+        let Some(found) = self.find(&service.name).await? else {
+            return Ok(None);
+        };
+        let state = found.state.as_ref().and_then(|state| state.status);
+        let half_made = state == Some(ContainerStateStatusEnum::CREATED);
+        if half_made && config_label(&found).is_some() {
+            self.remove_container(&found.id.unwrap_or_default()).await?;
+            return Ok(None);
+        }
+        Ok(Some(found))
+    }
+
+    /// A service that is there is never replaced: that is the operator's to decide.
+    fn difference(
+        service: &Service,
+        found: &ContainerInspectResponse,
+    ) -> Result<Option<String>, ContainersError> {
+        let name = &service.name;
+        Ok(match config_label(found) {
+            Some(made_from) if made_from == labels::fingerprint(service)? => None,
+            Some(_) => Some(format!(
+                "{name} differs from the Compose file and was left as it is; to renew it, remove its container while the app may be down, and deploy again"
+            )),
+            None => Some(format!(
+                "{name} was not made by the agent and was left as it is"
+            )),
+        })
     }
 
     async fn create_base(&self, name: &str, service: &Service) -> Result<(), ContainersError> {
@@ -215,6 +245,7 @@ impl Docker {
             vec![
                 format!("{}={}", labels::COMPOSE_PROJECT, self.compose.project()),
                 format!("{}={service}", labels::COMPOSE_SERVICE),
+                format!("{}=False", labels::COMPOSE_ONE_OFF),
             ],
         )]);
         let options = ListContainersOptionsBuilder::new().all(true);
@@ -236,18 +267,15 @@ impl Docker {
     }
 }
 
+/// The fingerprint of the configuration that the agent made this container from.
+fn config_label(found: &ContainerInspectResponse) -> Option<&str> {
+    let labels = found.config.as_ref()?.labels.as_ref()?;
+    labels.get(labels::CONFIG).map(String::as_str)
+}
+
 fn is_running(found: &ContainerInspectResponse) -> bool {
     let state = found.state.as_ref();
     state.and_then(|state| state.running).unwrap_or_default()
-}
-
-fn has_config(found: &ContainerInspectResponse, fingerprint: &str) -> bool {
-    let config = found.config.as_ref();
-    let labels = config.and_then(|config| config.labels.as_ref());
-    labels
-        .and_then(|labels| labels.get(labels::CONFIG))
-        .map(String::as_str)
-        == Some(fingerprint)
 }
 
 /// How a container that should come up looks.

@@ -22,6 +22,8 @@ pub(super) const VERSION: &str = "togather.version";
 pub(super) const CONFIG: &str = "togather.config";
 pub(super) const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 pub(super) const COMPOSE_SERVICE: &str = "com.docker.compose.service";
+/// `True` on what `docker compose run` starts: not the service itself.
+pub(super) const COMPOSE_ONE_OFF: &str = "com.docker.compose.oneoff";
 
 pub(super) fn of_slot(
     compose: &Compose,
@@ -48,7 +50,7 @@ pub(super) fn of_service(
         (COMPOSE_PROJECT, project.to_owned()),
         (COMPOSE_SERVICE, service.name.clone()),
         ("com.docker.compose.container-number", "1".into()),
-        ("com.docker.compose.oneoff", "False".into()),
+        (COMPOSE_ONE_OFF, "False".into()),
     ]))
 }
 

@@ -4,6 +4,8 @@
 pub(super) struct Tail {
     bytes: Vec<u8>,
     most: usize,
+    /// Whether bytes before these were dropped.
+    cut: bool,
 }
 
 impl Tail {
@@ -12,6 +14,7 @@ impl Tail {
         Self {
             bytes: Vec::new(),
             most,
+            cut: false,
         }
     }
 
@@ -19,21 +22,27 @@ impl Tail {
         self.bytes.extend_from_slice(bytes);
         // Cut in larger pieces, so that many small pushes do not move the whole each time.
         if self.bytes.len() > 2 * self.most {
-            self.bytes.drain(..self.bytes.len() - self.most);
+            self.cut_to_size();
         }
     }
 
     /// The end as text; a character that was cut in two is left out.
-    pub(super) fn text(&self) -> String {
-        let start = self.bytes.len().saturating_sub(self.most);
-        let continues = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
-        let cut = if start == 0 {
-            0
+    pub(super) fn text(mut self) -> String {
+        self.cut_to_size();
+        let continues = |byte: &&u8| **byte & 0b1100_0000 == 0b1000_0000;
+        let halved = if self.cut {
+            self.bytes.iter().take(3).take_while(continues).count()
         } else {
-            let rest = self.bytes.iter().skip(start);
-            rest.take(3).take_while(|byte| continues(byte)).count()
+            0
         };
-        String::from_utf8_lossy(&self.bytes[start + cut..]).into_owned()
+        let bytes = self.bytes.get(halved..).unwrap_or_default();
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    fn cut_to_size(&mut self) {
+        let too_many = self.bytes.len().saturating_sub(self.most);
+        self.cut |= too_many > 0;
+        self.bytes.drain(..too_many);
     }
 }
 

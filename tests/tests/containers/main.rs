@@ -1,30 +1,25 @@
 //! The agent's containers against a real Docker Engine: base services, slots, programs inside
 //! containers, image archives. Each test has a Compose project of its own and removes it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    panic::{AssertUnwindSafe, resume_unwind},
-    path::Path,
-    time::{Duration, Instant},
-};
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in a test a panic is the report, in its helpers as well"
+)]
 
-use bollard::{
-    models::ContainerConfig,
-    query_parameters::{
-        CommitContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-        ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
-        RemoveVolumeOptions,
-    },
-};
-use futures::{FutureExt, StreamExt};
-use tempfile::TempDir;
+mod project;
+
+use std::time::{Duration, Instant};
+
+use bollard::query_parameters::{CreateImageOptionsBuilder, RemoveImageOptions};
+use futures::StreamExt;
 use togather_agent::containers::{
-    App, Compose, Containers, ContainersError, Docker, Exec, Output, SlotContainer,
+    Containers, ContainersError, Docker, Exec, Output, SlotContainer,
 };
 use togather_model::{Digest, Image, Slot};
 use tokio::io::AsyncWriteExt;
 
-const SOCKET: &str = "/var/run/docker.sock";
+use project::Project;
 
 /// A service that comes up healthy at once, and an app that says what it is told to stop with.
 const FILE: &str = r#"
@@ -35,6 +30,7 @@ services:
     environment:
       SECRET: ${SECRET}
     volumes: ["data:/data"]
+    networks: [default, back]
     healthcheck: {test: [CMD, "true"], interval: 100ms}
     stop_grace_period: 0s
   app:
@@ -45,114 +41,8 @@ services:
     restart: unless-stopped
     stop_grace_period: 5s
 volumes: {data: }
+networks: {back: }
 "#;
-
-/// A Compose project on the machine's Docker.
-struct Project {
-    name: &'static str,
-    image: String,
-    folder: TempDir,
-    client: bollard::Docker,
-}
-
-impl Project {
-    /// Gives the test a project, and removes all of it afterwards, whatever happens.
-    async fn run(name: &'static str, test: impl AsyncFnOnce(&Project)) {
-        let client = bollard::Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION);
-        let version = bollard::ClientVersion {
-            major_version: 1,
-            minor_version: 41,
-        };
-        let oldest = bollard::Docker::connect_with_unix(SOCKET, 120, &version).unwrap();
-        let client = match oldest.version().await {
-            Ok(_) => oldest,
-            Err(_) => client.unwrap().negotiate_version().await.unwrap(),
-        };
-        let mut image = None;
-        for candidate in ["debian:bookworm-slim", "togather-base:bookworm"] {
-            if client.inspect_image(candidate).await.is_ok() {
-                image.get_or_insert(candidate.to_owned());
-            }
-        }
-        let project = Project {
-            name,
-            image: image.expect("neither debian:bookworm-slim nor togather-base:bookworm is on this machine; `make fleet-up` makes the latter"),
-            folder: tempfile::tempdir().unwrap(),
-            client,
-        };
-        project.remove().await;
-        let outcome = AssertUnwindSafe(test(&project)).catch_unwind().await;
-        project.remove().await;
-        outcome.unwrap_or_else(|panic| resume_unwind(panic));
-    }
-
-    fn docker(&self, file: &str, secret: &str) -> Docker {
-        let path = self.folder.path().join("docker-compose.yml");
-        std::fs::write(&path, format!("name: {}\n{file}", self.name)).unwrap();
-        let environment = BTreeMap::from([
-            ("IMAGE".to_owned(), self.image.clone()),
-            ("SECRET".to_owned(), secret.to_owned()),
-        ]);
-        let compose = Compose::load(&path, &environment, "app").unwrap();
-        Docker::new(Path::new(SOCKET), compose, 8080).unwrap()
-    }
-
-    /// An app whose image is tagged as if its archive had been loaded.
-    async fn app(&self, version: &str) -> App {
-        let image = Image::Archive {
-            digest: Digest::of(self.name.as_bytes()),
-            bytes: 1,
-        };
-        let reference = image.reference();
-        let (repo, tag) = reference.rsplit_once(':').unwrap();
-        let options = bollard::query_parameters::TagImageOptionsBuilder::new()
-            .repo(repo)
-            .tag(tag)
-            .build();
-        let tagged = self.client.tag_image(&self.image, Some(options)).await;
-        tagged.unwrap();
-        App {
-            release: Digest::of(version.as_bytes()),
-            version: version.to_owned(),
-            image,
-        }
-    }
-
-    async fn remove(&self) {
-        let filters = HashMap::from([("label", vec![format!("togather.project={}", self.name)])]);
-        let options = ListContainersOptionsBuilder::new().all(true);
-        let options = options.filters(&filters).build();
-        for container in self.client.list_containers(Some(options)).await.unwrap() {
-            let options = RemoveContainerOptionsBuilder::new().force(true).v(true);
-            let id = container.id.unwrap();
-            let removed = self.client.remove_container(&id, Some(options.build()));
-            removed.await.unwrap();
-        }
-        let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
-        for network in self.client.list_networks(Some(options)).await.unwrap() {
-            let name = network.name.unwrap();
-            self.client.remove_network(&name).await.unwrap();
-        }
-        let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
-        let volumes = self.client.list_volumes(Some(options)).await.unwrap();
-        for volume in volumes.volumes.unwrap_or_default() {
-            let removed = self
-                .client
-                .remove_volume(&volume.name, None::<RemoveVolumeOptions>);
-            removed.await.unwrap();
-        }
-        // The name of `app`; most tests have none.
-        let image = Image::Archive {
-            digest: Digest::of(self.name.as_bytes()),
-            bytes: 1,
-        };
-        let image = image.reference();
-        let removed = self
-            .client
-            .remove_image(&image, None::<RemoveImageOptions>, None);
-        let _ = removed.await;
-    }
-}
 
 fn words(command: &[&str]) -> Vec<String> {
     command.iter().map(|&word| word.to_owned()).collect()
@@ -167,6 +57,7 @@ async fn base_services_come_up_once() {
         assert_eq!(
             said,
             [
+                "network fleet-tests-base_back created",
                 "network fleet-tests-base_default created",
                 "volume fleet-tests-base_data created",
                 "db created and started"
@@ -184,6 +75,9 @@ async fn base_services_come_up_once() {
         assert!(said[0].starts_with("db differs from the Compose file and was left as it is"));
         let after = project.client.inspect_container(db, None).await.unwrap();
         assert_eq!(before.id, after.id);
+        for network in after.network_settings.unwrap().networks.unwrap().values() {
+            assert!(network.aliases.as_ref().unwrap().contains(&"db".to_owned()));
+        }
         let labels = after.config.unwrap().labels.unwrap();
         assert_eq!(labels["com.docker.compose.service"], "db");
         assert!(
@@ -226,6 +120,27 @@ services:
             "{error}"
         );
         assert!(error.contains("disk on fire"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_base_service_that_was_half_made_is_made_anew() {
+    Project::run("fleet-tests-half", async |project| {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let ports = format!("    ports: ['127.0.0.1:{port}:80']\n    networks: [default, back]");
+        let file = FILE.replace("    networks: [default, back]", &ports);
+        let error = project.docker(&file, "").base_up().await.unwrap_err();
+        let error = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        assert!(
+            error.contains("start the container fleet-tests-half-db"),
+            "{error}"
+        );
+        assert!(error.contains("already in use"), "{error}");
+
+        let said = project.docker(FILE, "").base_up().await.unwrap();
+        assert_eq!(said, ["db created and started"]);
     })
     .await;
 }
@@ -340,12 +255,12 @@ async fn a_command_runs_inside_a_slot_to_its_end_or_its_limit() {
             (finished.exit_code, &*finished.output),
             (0, "green\nhello\n")
         );
-        let finished = run(&["sh", "-c", "echo $0; echo no >&2; exit 7", "$HOME; x"]).await;
-        let finished = finished.unwrap();
-        assert_eq!(
-            (finished.exit_code, &*finished.output),
-            (7, "$HOME; x\nno\n")
-        );
+        let finished = run(&["sh", "-c", "echo $0; exit 7", "$HOME; x"])
+            .await
+            .unwrap();
+        assert_eq!((finished.exit_code, &*finished.output), (7, "$HOME; x\n"));
+        let finished = run(&["sh", "-c", "echo bad >&2"]).await.unwrap();
+        assert_eq!((finished.exit_code, &*finished.output), (0, "bad\n"));
         let finished = run(&["seq", "100000"]).await.unwrap();
         assert_eq!(finished.output.len(), 4096);
         assert!(finished.output.ends_with("99999\n100000\n"));
@@ -423,7 +338,6 @@ async fn a_program_beside_a_service_is_streamed_both_ways() {
 async fn an_archive_is_loaded_under_the_agents_name_and_pruned() {
     Project::run("fleet-tests-archive", async |project| {
         let docker = project.docker(FILE, "");
-        docker.base_up().await.unwrap();
         let archive = archive_of_a_new_image(project).await;
         let bytes = std::fs::read(&archive).unwrap();
         let image = Image::Archive {
@@ -457,25 +371,25 @@ async fn an_archive_is_loaded_under_the_agents_name_and_pruned() {
 
 /// What `docker save` writes of an image that is nowhere else.
 async fn archive_of_a_new_image(project: &Project) -> std::path::PathBuf {
-    let options = CommitContainerOptionsBuilder::new()
-        .container("fleet-tests-archive-db")
+    let name = "fleet-tests-archive:1";
+    let options = CreateImageOptionsBuilder::new()
+        .from_src("-")
         .repo("fleet-tests-archive")
-        .tag("1")
-        .build();
-    let config = ContainerConfig::default();
-    project
-        .client
-        .commit_container(options, config)
-        .await
-        .unwrap();
+        .tag("1");
+    // Two blocks of zeros are a tar archive without files.
+    let nothing = bollard::body_full(vec![0; 1024].into());
+    let options = Some(options.build());
+    let mut made = project.client.create_image(options, Some(nothing), None);
+    while let Some(progress) = made.next().await {
+        progress.unwrap();
+    }
     let path = project.folder.path().join("image.tar");
     let mut file = tokio::fs::File::create(&path).await.unwrap();
-    let mut saved = project.client.export_image("fleet-tests-archive:1");
+    let mut saved = project.client.export_image(name);
     while let Some(bytes) = saved.next().await {
         file.write_all(&bytes.unwrap()).await.unwrap();
     }
     file.flush().await.unwrap();
-    let name = "fleet-tests-archive:1";
     let removed = project
         .client
         .remove_image(name, None::<RemoveImageOptions>, None);
