@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::program::{Program, Ran, checkout, programs};
+use crate::program::{Program, checkout, programs};
 
 /// The nodes of the fleet.
 pub const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
@@ -41,12 +41,25 @@ impl Fleet {
             _turn: TURN.lock().await,
         };
         UP.get_or_init(|| async {
-            fleet.devfleet(&["up", "--nodes", "3"]).run().await.ended_with(0);
+            fleet
+                .devfleet(&["up", "--nodes", "3"])
+                .run()
+                .await
+                .ended_with(0);
         })
         .await;
         let base = fleet.release(BASE, &[]).await;
-        if fleet.versions().await.values().any(|version| version != BASE) {
-            fleet.roll_out(&base, &["--nodes", "all"]).run().await.ended_with(0);
+        if fleet
+            .versions()
+            .await
+            .values()
+            .any(|version| version != BASE)
+        {
+            fleet
+                .roll_out(&base, &["--nodes", "all"])
+                .run()
+                .await
+                .ended_with(0);
         }
         fleet
     }
@@ -68,15 +81,25 @@ impl Fleet {
     /// A rollout of this release without soak, said yes to, followed as JSON lines.
     #[must_use]
     pub fn roll_out(&self, release: &Path, arguments: &[&str]) -> Program {
-        self.ctl(&["--output", "json", "rollout", "--yes", "--soak", "0s", "--release"])
-            .args([release])
-            .args(arguments)
+        self.ctl(&[
+            "--output",
+            "json",
+            "rollout",
+            "--yes",
+            "--soak",
+            "0s",
+            "--release",
+        ])
+        .args([release])
+        .args(arguments)
     }
 
     /// A call of `devfleet`.
     #[must_use]
     pub fn devfleet(&self, arguments: &[&str]) -> Program {
-        Program::named("devfleet").folder(&checkout()).args(arguments)
+        Program::named("devfleet")
+            .folder(&checkout())
+            .args(arguments)
     }
 
     /// A command inside a node.
@@ -92,8 +115,12 @@ impl Fleet {
     pub async fn release(&self, version: &str, arguments: &[&str]) -> PathBuf {
         let file = checkout().join(format!(".devfleet/releases/{version}.json"));
         if !file.exists() {
-            let made = self.devfleet(&["release", version]).args(arguments).run().await;
-            let _ = made.ended_with(0);
+            let made = self
+                .devfleet(&["release", version])
+                .args(arguments)
+                .run()
+                .await;
+            made.ended_with(0);
         }
         file
     }
@@ -115,7 +142,10 @@ impl Fleet {
     pub async fn versions(&self) -> BTreeMap<String, String> {
         let text = |node: &Value| node["version"].as_str().unwrap_or_default().to_owned();
         let status = self.status().await;
-        status.iter().map(|(name, node)| (name.clone(), text(node))).collect()
+        status
+            .iter()
+            .map(|(name, node)| (name.clone(), text(node)))
+            .collect()
     }
 
     /// Checks that every node serves this version, healthy, with nothing under way, held or adrift.
@@ -145,7 +175,10 @@ impl Fleet {
             if is_so(&status) {
                 return;
             }
-            assert!(Instant::now() < end, "{what} did not come true: {status:#?}");
+            assert!(
+                Instant::now() < end,
+                "{what} did not come true: {status:#?}"
+            );
             sleep(Duration::from_millis(100)).await;
         }
     }
@@ -192,9 +225,4 @@ impl TakeArray for Value {
             other => panic!("expected a list, found {other}"),
         }
     }
-}
-
-/// Checks that a run ended with this code; for calls whose output does not matter.
-pub fn ended(ran: Ran, code: i32) {
-    let _ = ran.ended_with(code);
 }

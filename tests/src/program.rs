@@ -150,7 +150,6 @@ impl Ran {
     ///
     /// # Panics
     /// It is another one; with everything the program said.
-    #[must_use]
     pub fn ended_with(self, code: i32) -> Self {
         assert_eq!(
             self.code, code,
@@ -191,7 +190,6 @@ impl Ran {
     ///
     /// # Panics
     /// It does not.
-    #[must_use]
     pub fn saying(self, words: &str) -> Self {
         assert!(
             self.stderr.contains(words),

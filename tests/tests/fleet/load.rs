@@ -15,7 +15,15 @@ impl Load {
     /// Begins, at a rate that one core serves with ease.
     pub(crate) fn begin(fleet: &Fleet) -> Self {
         let child = fleet
-            .devfleet(&["load", "--seconds", "240", "--rate", "40", "--output", "json"])
+            .devfleet(&[
+                "load",
+                "--seconds",
+                "240",
+                "--rate",
+                "40",
+                "--output",
+                "json",
+            ])
             .start();
         Self { child }
     }
@@ -30,7 +38,9 @@ impl Load {
 
     async fn end(self) -> Value {
         let pid = self.child.id().expect("the load is under way").to_string();
-        let stopped = std::process::Command::new("kill").args(["-INT", &pid]).status();
+        let stopped = std::process::Command::new("kill")
+            .args(["-INT", &pid])
+            .status();
         assert!(stopped.is_ok_and(|status| status.success()));
         let output = tokio::time::timeout(Duration::from_secs(60), self.child.wait_with_output());
         let output = output.await.expect("the load ends when told to").unwrap();
