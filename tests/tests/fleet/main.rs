@@ -3,6 +3,7 @@
 mod broken;
 mod interrupted;
 mod load;
+mod readme;
 mod refused;
 mod rollout;
 mod unreachable;
