@@ -34,6 +34,12 @@ fn commands() -> Vec<String> {
 async fn every_command_of_the_readme_works() {
     let fleet = Fleet::take().await;
     let release = fleet.release("1.1.0-test", &[]).await;
+    // There is a version to go back from, as after the demo.
+    fleet
+        .roll_out(&release, &["--nodes", "all"])
+        .run()
+        .await
+        .ended_with(0);
     let release: Value = serde_json::from_str(&std::fs::read_to_string(release).unwrap()).unwrap();
     let image = &release["image"]["registry"];
     let image = format!(
@@ -86,7 +92,10 @@ async fn every_command_of_the_readme_works() {
             .replace("ghcr.io/togather-foundation/server@sha256:…", &image)
             .replace("server scrape sync", "sample-server sync");
         if line.contains(" rollout ") || line.contains(" rollback ") {
-            line.push_str(" --yes --soak 0s");
+            line.push_str(" --soak 0s");
+            if !line.contains(" --yes") {
+                line.push_str(" --yes");
+            }
         }
         let fleet_file = if about_one_fleet {
             at("fleet.yml")
