@@ -1,6 +1,7 @@
 //! The whole fleet from outside: three real nodes, the real programs, real load.
 
 mod broken;
+mod demo;
 mod interrupted;
 mod load;
 mod readme;
