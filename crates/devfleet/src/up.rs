@@ -57,7 +57,7 @@ async fn machines(report: &Report, layout: &Layout, nodes: &[Node]) -> Result<()
 }
 
 /// A path as one would type it from here.
-fn short(path: &Path) -> String {
+pub(crate) fn short(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here)
         .unwrap_or(path)
