@@ -63,6 +63,23 @@ pub(crate) struct Course {
 /// # Errors
 /// The command cannot be started, hangs, or says something that is not an event.
 pub(crate) async fn follow(report: &Report, call: Call) -> Result<Course> {
+    let tell = |line: &Line| {
+        if let Some(told) = told(line) {
+            report.say(format_args!("  {told}"));
+        }
+    };
+    followed(call, tell).await
+}
+
+/// The same, without telling anything.
+///
+/// # Errors
+/// As [`follow`].
+pub(crate) async fn quietly(call: Call) -> Result<Course> {
+    followed(call, |_| {}).await
+}
+
+async fn followed(call: Call, tell: impl Fn(&Line)) -> Result<Course> {
     let begun = Instant::now();
     let (mut lines, mut strange) = (Vec::new(), None);
     let ended = call
@@ -70,9 +87,7 @@ pub(crate) async fn follow(report: &Report, call: Call) -> Result<Course> {
         .within(LONGEST)
         .follow(|text| match serde_json::from_str::<Line>(text) {
             Ok(line) => {
-                if let Some(told) = told(&line) {
-                    report.say(format_args!("  {told}"));
-                }
+                tell(&line);
                 lines.push(line);
             }
             Err(error) => strange = Some((error, text.to_owned())),

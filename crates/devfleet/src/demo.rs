@@ -5,7 +5,10 @@
 
 mod tables;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::time::{Instant, sleep};
@@ -18,7 +21,7 @@ use crate::{
     process::last_lines,
     releases::{self, Wanted},
     report::{Report, print},
-    status, up,
+    status, up, versions,
 };
 
 /// How many nodes.
@@ -74,9 +77,10 @@ pub(crate) async fn demo(report: &Report, layout: &Layout) -> Result<()> {
     let began = SystemTime::now();
     await_requests(&load).await?;
 
-    let good = phase(report, layout, &load, &releases.second, &second).await?;
+    let good = phase(report, layout, &load, (&releases.second, &second), "2s").await?;
     expect(&good.course, 0, &good.version)?;
-    let bad = phase(report, layout, &load, &releases.broken, &broken).await?;
+    // It goes bad three seconds after its first request; a soak ends as soon as it has seen enough.
+    let bad = phase(report, layout, &load, (&releases.broken, &broken), "10s").await?;
     expect(&bad.course, WENT_BACK, &bad.version)?;
     let traces = load.stop().await;
 
@@ -97,7 +101,7 @@ impl Releases {
     async fn of_this_run(layout: &Layout) -> Result<Self> {
         let schemas = status::of(layout).await?.schemas();
         let fresh = schemas.iter().all(|schema| *schema <= 2);
-        let run = releases::first_unused(layout, &["1.0", "1.1", "1.2"])?;
+        let run = versions::first_unused(layout, &["1.0", "1.1", "1.2"])?;
         let wanted = |line: &str| Wanted {
             version: format!("{line}.{run}"),
             fault: None,
@@ -121,7 +125,7 @@ impl Releases {
 async fn roll_out(
     report: &Report,
     layout: &Layout,
-    release: &std::path::Path,
+    release: &Path,
     soak: &str,
 ) -> Result<Course> {
     let call = ctl(layout)?
@@ -135,14 +139,15 @@ async fn phase(
     report: &Report,
     layout: &Layout,
     load: &Load,
-    release: &Wanted,
-    file: &std::path::Path,
+    release: (&Wanted, &Path),
+    soak: &str,
 ) -> Result<Phase> {
+    let (release, file) = release;
     let version = release.version.clone();
     let what = release.fault.as_deref().unwrap_or("a good release");
     report.say(format_args!("rolling out {version} ({what}), under load"));
     let from = SystemTime::now();
-    let course = roll_out(report, layout, file, "2s").await?;
+    let course = roll_out(report, layout, file, soak).await?;
     let (sent, failed) = load.so_far();
     report.say(format_args!(
         "{version}: ended after {:.1} s; {sent} requests so far, {failed} failed",

@@ -4,6 +4,7 @@
 //!
 //! Loopback addresses only, and never more requests or time than the bounds below.
 
+mod command;
 mod sample;
 mod send;
 mod table;
@@ -22,8 +23,9 @@ use tokio::{
 };
 
 pub(crate) use self::{
-    sample::{Summary, Trace, Window},
-    table::table,
+    command::{Wanted, command},
+    sample::{Summary, Trace, Window, summarise},
+    table::{plain, table},
     target::Target,
 };
 use self::{
@@ -77,7 +79,19 @@ impl Plan {
 pub(crate) struct Load {
     under_way: JoinSet<()>,
     traces: Vec<(Target, Arc<Samples>)>,
-    stop: watch::Sender<bool>,
+    stop: Arc<watch::Sender<bool>>,
+}
+
+/// Ends a load from elsewhere.
+#[derive(Debug)]
+pub(crate) struct Stopper(Arc<watch::Sender<bool>>);
+
+impl Stopper {
+    /// Sends no more.
+    pub(crate) fn stop(&self) {
+        // Those who listen have ended by themselves if this fails.
+        let _ = self.0.send(true);
+    }
 }
 
 impl Load {
@@ -104,7 +118,7 @@ impl Load {
         Ok(Self {
             under_way,
             traces,
-            stop,
+            stop: Arc::new(stop),
         })
     }
 
@@ -116,10 +130,13 @@ impl Load {
             .fold((0, 0), |(sent, failed), (s, f)| (sent + s, failed + f))
     }
 
+    pub(crate) fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.stop))
+    }
+
     /// Sends no more, waits for the answers still to come, and hands everything back.
     pub(crate) async fn stop(self) -> Vec<Trace> {
-        // Those who listen have ended by themselves if this fails.
-        let _ = self.stop.send(true);
+        self.stopper().stop();
         self.end().await
     }
 

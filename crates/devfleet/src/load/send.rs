@@ -147,12 +147,14 @@ impl From<legacy::Error> for Failed {
 fn request(address: SocketAddr, kind: Kind, number: u32) -> Result<Request<Body>, http::Error> {
     let at = |path: &str| format!("http://{address}{path}");
     match kind {
-        Kind::Read => Request::get(at("/api/v1/events")).body(Body::default()),
+        Kind::Read => Request::get(at("/api/v1/events?limit=20")).body(Body::default()),
         Kind::Slow => Request::get(at(&format!("/slow?ms={SLOW}"))).body(Body::default()),
         Kind::Write => {
             let event = json!({
                 "name": format!("Load {number}"),
                 "starts_at": "2030-01-01T20:00:00Z",
+                "longitude": -79.38,
+                "latitude": 43.65,
             });
             Request::builder()
                 .method(Method::POST)
