@@ -1,5 +1,9 @@
 //! Releases of the sample server, whole or broken on purpose: image built, pushed to the fleet's
 //! registry, and a release file written by `togather-ctl`.
+//!
+//! A release is broken by its program (a fault the sample server knows) or by its migrations (a
+//! folder of `migrations-broken/`). A kind that is neither is refused: a release that is broken in
+//! another way than asked for proves nothing.
 
 use std::{
     fs,
@@ -14,7 +18,7 @@ use crate::{
     bundles,
     images::copy,
     layout::{LABEL, Layout, REGISTRY, REGISTRY_INSIDE},
-    process::docker,
+    process::{Call, docker},
     report::Report,
     setup,
 };
@@ -29,6 +33,9 @@ pub(crate) struct Wanted {
     /// How it is broken: a fault the sample server knows, or a folder of migrations-broken/
     #[arg(long, value_name = "KIND")]
     pub(crate) fault: Option<String>,
+    /// Leave out the migrations after number N, for a later release to bring
+    #[arg(long, value_name = "N")]
+    pub(crate) migrations_up_to: Option<u64>,
     /// Where the release file goes [default: .devfleet/releases/VERSION.json]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -38,17 +45,19 @@ pub(crate) struct Wanted {
 pub(crate) async fn make(report: &Report, layout: &Layout, wanted: &Wanted) -> Result<PathBuf> {
     let Wanted {
         version,
-        fault,
+        fault: kind,
+        migrations_up_to,
         out,
     } = wanted;
     let source = layout.source("crates/sample-server");
-    let commit = commit_of(version, fault.as_deref());
+    let broken = broken(&source, &layout.program(REPOSITORY)?, kind.as_deref()).await?;
+    let commit = commit_of(version, kind.as_deref());
     let context = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let migrations = migrations(&source, fault.as_deref(), context.path())?;
+    let migrations = migrations(&source, &broken, *migrations_up_to, context.path())?;
 
     let stage = report.stage(format_args!("release {version}: image"));
     let base = setup::base_image(report, "bookworm").await?;
-    let image = push(layout, &base, version, &commit, fault.as_deref()).await?;
+    let image = push(layout, &base, version, &commit, broken.fault()).await?;
     stage.done();
 
     let file = out
@@ -88,25 +97,91 @@ fn commit_of(version: &str, fault: Option<&str>) -> String {
     hex::encode(&digest[..20])
 }
 
-/// The sample server's migrations in one folder, those of a broken release on top.
-fn migrations(source: &Path, fault: Option<&str>, scratch: &Path) -> Result<PathBuf> {
-    let whole = source.join("migrations");
-    let broken = fault
-        .map(|fault| source.join("migrations-broken").join(fault))
-        .filter(|folder| folder.is_dir());
-    let Some(broken) = broken else {
-        return Ok(whole);
+/// In which way a release is broken.
+#[derive(Debug, PartialEq, Eq)]
+enum Broken {
+    No,
+    /// The program is, by this fault.
+    Program(String),
+    /// The migrations are, by those in this folder.
+    Migrations(PathBuf),
+}
+
+impl Broken {
+    /// What the program is told.
+    fn fault(&self) -> &str {
+        match self {
+            Self::Program(fault) => fault,
+            Self::No | Self::Migrations(_) => "",
+        }
+    }
+}
+
+/// What this kind of broken means; the program itself says which faults it knows.
+async fn broken(source: &Path, program: &Path, kind: Option<&str>) -> Result<Broken> {
+    let Some(kind) = kind else {
+        return Ok(Broken::No);
     };
+    let folders = source.join("migrations-broken");
+    let mut known: Vec<String> = Vec::new();
+    for name in names(&folders)? {
+        if name == kind {
+            return Ok(Broken::Migrations(folders.join(kind)));
+        }
+        known.push(name);
+    }
+    let faults = Call::new(program).arg("faults").run().await?;
+    if faults.lines().any(|fault| fault == kind) {
+        return Ok(Broken::Program(kind.to_owned()));
+    }
+    known.extend(faults.lines().map(str::to_owned));
+    known.sort_unstable();
+    bail!(
+        "a release cannot be broken by `{kind}`: expected one of {}",
+        known.join(", ")
+    )
+}
+
+/// The sample server's migrations in one folder, as far as wanted, those of a broken release on top.
+fn migrations(
+    source: &Path,
+    broken: &Broken,
+    up_to: Option<u64>,
+    scratch: &Path,
+) -> Result<PathBuf> {
+    let whole = source.join("migrations");
+    let last = up_to.unwrap_or(u64::MAX);
     let together = scratch.join("migrations");
     fs::create_dir(&together).with_context(|| format!("cannot make {}", together.display()))?;
-    for folder in [&whole, &broken] {
-        let reading = || format!("cannot read {}", folder.display());
-        for entry in fs::read_dir(folder).with_context(reading)? {
-            let entry = entry.with_context(reading)?;
-            copy(&entry.path(), &together.join(entry.file_name()))?;
+    for name in names(&whole)? {
+        if number(&name)? <= last {
+            copy(&whole.join(&name), &together.join(&name))?;
+        }
+    }
+    if let Broken::Migrations(folder) = broken {
+        for name in names(folder)? {
+            copy(&folder.join(&name), &together.join(&name))?;
         }
     }
     Ok(together)
+}
+
+/// The number that a migration's file name begins with.
+fn number(name: &str) -> Result<u64> {
+    let digits = name.split('_').next().unwrap_or_default();
+    digits
+        .parse()
+        .with_context(|| format!("{name} is no migration: its name begins with no number"))
+}
+
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let reading = || format!("cannot read {}", folder.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).with_context(reading)? {
+        let name = entry.with_context(reading)?.file_name();
+        names.push(name.to_string_lossy().into_owned());
+    }
+    Ok(names)
 }
 
 /// Builds and pushes the image; hands back its name by digest, as the nodes pull it.
@@ -115,7 +190,7 @@ async fn push(
     base: &str,
     version: &str,
     commit: &str,
-    fault: Option<&str>,
+    fault: &str,
 ) -> Result<String> {
     let context = tempfile::tempdir().context("cannot make a temporary folder")?;
     let dockerfile = layout.source("crates/sample-server/Dockerfile");
@@ -131,10 +206,7 @@ async fn push(
         .args(["--build-arg", &format!("VERSION={version}")])
         .args(["--build-arg", &format!("COMMIT={commit}")])
         .args(["--build-arg", "BUILD_DATE=2026-01-01T00:00:00Z"])
-        .args([
-            "--build-arg",
-            &format!("FAULT={}", fault.unwrap_or_default()),
-        ])
+        .args(["--build-arg", &format!("FAULT={fault}")])
         .arg(context.path())
         .within(Duration::from_secs(600))
         .run()
@@ -164,17 +236,48 @@ mod tests {
         assert_ne!(good, commit_of("1.0.1", None));
     }
 
-    #[test]
-    fn a_broken_migration_comes_on_top_of_the_good_ones() {
-        let [source, scratch] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    /// A folder as `crates/sample-server` is.
+    fn sample_server() -> tempfile::TempDir {
+        let source = tempfile::tempdir().unwrap();
         let at = |path: &str| source.path().join(path);
         fs::create_dir_all(at("migrations")).unwrap();
         fs::create_dir_all(at("migrations-broken/bad")).unwrap();
-        fs::write(at("migrations/000001_a.up.sql"), "select 1").unwrap();
-        fs::write(at("migrations-broken/bad/000002_b.up.sql"), "selec").unwrap();
-        let made = migrations(source.path(), Some("bad"), scratch.path()).unwrap();
-        assert_eq!(fs::read_dir(made).unwrap().count(), 2);
-        let made = migrations(source.path(), Some("slow-start"), scratch.path()).unwrap();
-        assert_eq!(made, at("migrations"));
+        for name in ["000001_a.up.sql", "000001_a.down.sql", "000002_b.up.sql"] {
+            fs::write(at("migrations").join(name), "select 1").unwrap();
+        }
+        fs::write(at("migrations-broken/bad/000900_c.up.sql"), "selec").unwrap();
+        source
+    }
+
+    #[tokio::test]
+    async fn a_release_is_broken_by_program_or_by_migrations() {
+        let source = sample_server();
+        // Asked for its `faults`, this program names one: the word it was asked with.
+        let program = Path::new("echo");
+        let broken = async |kind| broken(source.path(), program, kind).await;
+        assert_eq!(broken(None).await.unwrap(), Broken::No);
+        let by_program = broken(Some("faults")).await.unwrap();
+        assert_eq!(by_program.fault(), "faults");
+        let by_migrations = broken(Some("bad")).await.unwrap();
+        assert!(matches!(by_migrations, Broken::Migrations(_)));
+        assert_eq!(by_migrations.fault(), "");
+        let error = broken(Some("slow-stop")).await.unwrap_err().to_string();
+        assert!(error.ends_with("expected one of bad, faults"), "{error}");
+    }
+
+    #[test]
+    fn later_migrations_are_left_out_and_broken_ones_come_on_top() {
+        let source = sample_server();
+        let bad = Broken::Migrations(source.path().join("migrations-broken/bad"));
+        for (broken, up_to, expected) in [
+            (&Broken::No, None, 3),
+            (&Broken::No, Some(1), 2),
+            (&bad, None, 4),
+            (&bad, Some(1), 3),
+        ] {
+            let scratch = tempfile::tempdir().unwrap();
+            let made = migrations(source.path(), broken, up_to, scratch.path()).unwrap();
+            assert_eq!(names(&made).unwrap().len(), expected);
+        }
     }
 }
