@@ -26,7 +26,7 @@ use crate::{
     nodes,
     process::last_lines,
     releases::{self, Wanted},
-    report::{Report, print},
+    report::Report,
     status, versions,
 };
 
@@ -104,7 +104,15 @@ impl Releases {
 
 async fn roll_out(report: &Report, layout: &Layout, release: &Path) -> Result<Course> {
     let call = ctl(layout)?
-        .args(["rollout", "--nodes", "all", "--soak", "0s", "--yes", "--release"])
+        .args([
+            "rollout",
+            "--nodes",
+            "all",
+            "--soak",
+            "0s",
+            "--yes",
+            "--release",
+        ])
         .arg(release);
     let course = course::quietly(call).await?;
     if course.code != Some(0) {
@@ -175,8 +183,12 @@ fn deployments(course: &Course, container: &[f64]) -> Vec<Figure> {
     vec![
         Figure::new("a deployment, median", "ms", median(&whole))
             .over("docker run to the first 200", median(container)),
-        Figure::new("its part beyond start and health wait, worst", "ms", worst(&own))
-            .at_most(1000.0),
+        Figure::new(
+            "its part beyond start and health wait, worst",
+            "ms",
+            worst(&own),
+        )
+        .at_most(1000.0),
     ]
 }
 
@@ -222,7 +234,13 @@ fn latencies(courses: &[Course], traces: &[Trace]) -> Result<Figure> {
     ensure!(
         failed == 0,
         "{failed} requests failed, the first of them:\n{}",
-        during.reasons.iter().chain(&between.reasons).cloned().collect::<Vec<_>>().join("\n")
+        during
+            .reasons
+            .iter()
+            .chain(&between.reasons)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n")
     );
     let name = format!("latency during switches, p99 of {}", during.sent);
     Ok(Figure::new(name, "ms", during.p99_ms.unwrap_or(f64::NAN))

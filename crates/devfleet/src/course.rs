@@ -94,7 +94,9 @@ async fn followed(call: Call, tell: impl Fn(&Line)) -> Result<Course> {
         })
         .await?;
     if let Some((error, text)) = strange {
-        return Err(error).context(format!("togather-ctl wrote a line that is no event: {text}"));
+        return Err(error).context(format!(
+            "togather-ctl wrote a line that is no event: {text}"
+        ));
     }
     Ok(Course {
         code: ended.status.code(),
@@ -106,12 +108,18 @@ async fn followed(call: Call, tell: impl Fn(&Line)) -> Result<Course> {
 
 /// A line in words; `None` for those that would only be noise.
 fn told(line: &Line) -> Option<String> {
-    let what = line.event.strip_prefix("deployment.").unwrap_or(&line.event);
+    let what = line
+        .event
+        .strip_prefix("deployment.")
+        .unwrap_or(&line.event);
     if matches!(what, "" | "step.started" | "step.progress" | "undo.started") {
         return None;
     }
     let mut text = format!("{:<7} {what}", line.node.as_deref().unwrap_or_default());
-    for part in [&line.step, &line.note, &line.why, &line.message].into_iter().flatten() {
+    for part in [&line.step, &line.note, &line.why, &line.message]
+        .into_iter()
+        .flatten()
+    {
         if !part.is_empty() {
             text.push_str(": ");
             text.push_str(part);
@@ -135,7 +143,11 @@ impl Course {
     /// The nodes on which something happened, in that order.
     pub(crate) fn nodes(&self) -> Vec<&str> {
         let mut nodes = Vec::new();
-        for line in self.lines.iter().filter(|line| line.event.starts_with("deployment.")) {
+        for line in self
+            .lines
+            .iter()
+            .filter(|line| line.event.starts_with("deployment."))
+        {
             if let Some(node) = line.node.as_deref()
                 && !nodes.contains(&node)
             {
@@ -182,10 +194,12 @@ impl Course {
             if line.event.ends_with(".started") {
                 began.insert(step, at);
             } else if let Some(from) = began.remove(step) {
-                windows.push(Window {
-                    from: SystemTime::from(from),
-                    until: SystemTime::from(at),
+                let ends = SystemTime::try_from(from).and_then(|from| {
+                    let until = SystemTime::try_from(at)?;
+                    Ok(Window { from, until })
                 });
+                // A time that no clock of this century shows is nobody's window.
+                windows.extend(ends);
             }
         }
         windows

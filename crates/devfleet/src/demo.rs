@@ -122,14 +122,17 @@ impl Releases {
     }
 }
 
-async fn roll_out(
-    report: &Report,
-    layout: &Layout,
-    release: &Path,
-    soak: &str,
-) -> Result<Course> {
+async fn roll_out(report: &Report, layout: &Layout, release: &Path, soak: &str) -> Result<Course> {
     let call = ctl(layout)?
-        .args(["rollout", "--nodes", "all", "--soak", soak, "--yes", "--release"])
+        .args([
+            "rollout",
+            "--nodes",
+            "all",
+            "--soak",
+            soak,
+            "--yes",
+            "--release",
+        ])
         .arg(release);
     course::follow(report, call).await
 }
@@ -184,9 +187,10 @@ fn expect(course: &Course, code: i32, version: &str) -> Result<()> {
     if course.code == Some(code) {
         return Ok(());
     }
-    let ended = course
-        .code
-        .map_or_else(|| "by a signal".to_owned(), |code| format!("with code {code}"));
+    let ended = course.code.map_or_else(
+        || "by a signal".to_owned(),
+        |code| format!("with code {code}"),
+    );
     bail!(
         "the rollout of {version} ended {ended} instead of {code}:\n{}",
         last_lines(&course.said, 30)
@@ -243,7 +247,11 @@ fn conclude(layout: &Layout, traces: &[Trace], good: &Phase) -> Result<()> {
     ));
     let program = up::short(&layout.program("togather-ctl")?);
     let fleet = up::short(&layout.fleet_file());
-    for words in ["status", "history --nodes all", "rollback --nodes all --yes"] {
+    for words in [
+        "status",
+        "history --nodes all",
+        "rollback --nodes all --yes",
+    ] {
         print(format_args!("  {program} --fleet {fleet} {words}"));
     }
     Ok(())

@@ -64,8 +64,7 @@ impl Plan {
             "a load lasts at most {} s",
             LONGEST.as_secs()
         );
-        let requests =
-            self.at_most.as_secs() * u64::from(self.rate) * self.targets.len() as u64;
+        let requests = self.at_most.as_secs() * u64::from(self.rate) * self.targets.len() as u64;
         ensure!(
             requests <= MOST,
             "that would be {requests} requests; at most {MOST} are sent"
@@ -113,7 +112,7 @@ impl Load {
                 period: Duration::from_secs(1) / plan.rate,
                 at_most: plan.at_most,
             };
-            under_way.spawn(run.to_the_end(stopped.clone()));
+            under_way.spawn(run.send_all(stopped.clone()));
         }
         Ok(Self {
             under_way,
@@ -162,7 +161,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_the_end(self, mut stopped: watch::Receiver<bool>) {
+    async fn send_all(self, mut stopped: watch::Receiver<bool>) {
         let (begun, begun_at) = (Instant::now(), SystemTime::now());
         let mut waiting = JoinSet::new();
         for number in 0_u32.. {

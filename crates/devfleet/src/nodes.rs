@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     images,
     layout::{LABEL, NETWORK, Node},
-    network::Subnet,
+    network::{self, Subnet},
     process::{Call, docker},
     report::Report,
     seed,
@@ -76,20 +76,14 @@ pub(crate) async fn ensure(
     engine: &Engine,
     subnet: Subnet,
 ) -> Result<()> {
-    let have = docker([
-        "container",
-        "inspect",
-        "--format",
-        "{{.Image}}|{{.State.Running}}",
-    ])
-    .arg(node.container())
-    .ended()
-    .await?;
-    let Some((made_from, running)) = have
-        .stdout
-        .split_once('|')
-        .filter(|_| have.status.success())
-    else {
+    let network = format!("{{{{if index .NetworkSettings.Networks \"{NETWORK}\"}}}}on{{{{end}}}}");
+    let format = format!("{{{{.Image}}}}|{{{{.State.Running}}}}|{network}");
+    let have = docker(["container", "inspect", "--format", &format])
+        .arg(node.container())
+        .ended()
+        .await?;
+    let facts: Vec<_> = have.stdout.split('|').collect();
+    let [made_from, running, network] = facts[..] else {
         create(node, engine, subnet).await?;
         await_running(report, node).await?;
         report.say(format_args!(
@@ -105,6 +99,10 @@ pub(crate) async fn ensure(
             "{node}: kept, though made from an older node image; \
              `devfleet down {node}` and `devfleet up` make it anew, without its data"
         ));
+    }
+    if network != "on" {
+        network::heal(node).await?;
+        report.say(format_args!("{node}: was cut off, and is back in"));
     }
     if running != "true" {
         start(report, node).await?;

@@ -30,7 +30,12 @@ pub(crate) async fn record(report: &Report, layout: &Layout, out: &Path) -> Resu
     };
     let release = releases::make(report, layout, &wanted).await?;
     let root = layout.source("");
-    let inside = |path: &Path| path.strip_prefix(&root).unwrap_or(path).as_os_str().to_owned();
+    let inside = |path: &Path| {
+        path.strip_prefix(&root)
+            .unwrap_or(path)
+            .as_os_str()
+            .to_owned()
+    };
     let arguments: Vec<OsString> = vec![
         "--fleet".into(),
         inside(&layout.fleet_file()),
@@ -48,7 +53,10 @@ pub(crate) async fn record(report: &Report, layout: &Layout, out: &Path) -> Resu
     let frames = terminal::run(&program, &arguments, &root).await?;
     stage.done();
 
-    let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
+    let words: Vec<_> = arguments
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
     let prompt = format!("$ togather-ctl {}", words.join(" "));
     let picture = picture::animated(&prompt, &frames);
     let out = root.join(out);

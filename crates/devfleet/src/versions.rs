@@ -10,9 +10,11 @@ use crate::layout::Layout;
 pub(crate) fn first_unused(layout: &Layout, lines: &[&str]) -> Result<u32> {
     (0..u32::MAX)
         .find(|number| {
-            !lines
-                .iter()
-                .any(|line| layout.state(&format!("releases/{line}.{number}.json")).exists())
+            !lines.iter().any(|line| {
+                layout
+                    .state(&format!("releases/{line}.{number}.json"))
+                    .exists()
+            })
         })
         .context("every version is used up")
 }

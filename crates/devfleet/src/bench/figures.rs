@@ -8,12 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::machine::Machine;
-use crate::{
-    layout::Layout,
-    load::plain,
-    report::print,
-    up,
-};
+use crate::{layout::Layout, load::plain, report::print, up};
 
 /// One measurement.
 #[derive(Debug, Serialize)]
@@ -66,7 +61,9 @@ impl Figure {
     }
 
     fn ratio(&self) -> Option<f64> {
-        self.floor.as_ref().map(|floor| self.measured / floor.measured)
+        self.floor
+            .as_ref()
+            .map(|floor| self.measured / floor.measured)
     }
 
     /// `None` where nothing was aimed at. What could not be measured met nothing.

@@ -29,7 +29,13 @@ pub(super) async fn caddy(node: Node, times: usize) -> Result<Vec<f64>> {
 async fn app_container(node: Node) -> Result<String> {
     for port in ["8081", "8082"] {
         let found = nodes::exec(node)
-            .args(["docker", "ps", "--quiet", "--filter", &format!("publish={port}")])
+            .args([
+                "docker",
+                "ps",
+                "--quiet",
+                "--filter",
+                &format!("publish={port}"),
+            ])
             .run()
             .await?;
         if let Some(id) = found.lines().next() {

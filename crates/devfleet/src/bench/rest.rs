@@ -38,7 +38,14 @@ impl Rest {
 
 async fn watch(node: Node) -> Result<Rest> {
     let pid = nodes::exec(node)
-        .args(["systemctl", "show", "--property", "MainPID", "--value", "togather-agent"])
+        .args([
+            "systemctl",
+            "show",
+            "--property",
+            "MainPID",
+            "--value",
+            "togather-agent",
+        ])
         .run()
         .await?;
     let (begun, before) = (Instant::now(), on_cpu(node, &pid).await?);
@@ -78,7 +85,14 @@ async fn resident(node: Node, pid: &str) -> Result<f64> {
         .await?;
     let kib: f64 = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok())
+        .find_map(|line| {
+            line.strip_prefix("VmRSS:")?
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse()
+                .ok()
+        })
         .with_context(|| format!("{node}: the agent's memory cannot be read"))?;
     Ok(kib / 1024.0)
 }

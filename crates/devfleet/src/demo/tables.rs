@@ -28,12 +28,22 @@ const STEPS: [&str; 14] = [
 pub(super) fn steps(good: &Phase, bad: &Phase) -> Table {
     let columns: Vec<_> = [good, bad]
         .into_iter()
-        .flat_map(|phase| phase.course.nodes().into_iter().map(move |node| (phase, node)))
+        .flat_map(|phase| {
+            phase
+                .course
+                .nodes()
+                .into_iter()
+                .map(move |node| (phase, node))
+        })
         .collect();
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED);
+    table.load_style(UTF8_FULL_CONDENSED);
     let mut head = vec!["milliseconds".to_owned()];
-    head.extend(columns.iter().map(|(phase, node)| format!("{node}\n{}", phase.version)));
+    head.extend(
+        columns
+            .iter()
+            .map(|(phase, node)| format!("{node}\n{}", phase.version)),
+    );
     table.set_header(head);
     for step in STEPS {
         let mut row = vec![step.to_owned()];
@@ -46,7 +56,10 @@ pub(super) fn steps(good: &Phase, bad: &Phase) -> Table {
     let mut row = vec!["whole".to_owned()];
     row.extend(columns.iter().map(|(phase, node)| {
         let ending = phase.course.ending(node);
-        ending.map_or_else(|| "-".to_owned(), |(ending, took)| format!("{took}\n{ending}"))
+        ending.map_or_else(
+            || "-".to_owned(),
+            |(ending, took)| format!("{took}\n{ending}"),
+        )
     }));
     table.add_row(row);
     for column in table.column_iter_mut().skip(1) {
@@ -77,5 +90,7 @@ pub(super) fn requests(traces: &[Trace], before: Window, phases: &[&Phase]) -> R
             }
         }
     }
-    Ok(load::table(rows.iter().map(|(name, summary)| (name.clone(), summary))))
+    Ok(load::table(
+        rows.iter().map(|(name, summary)| (name.clone(), summary)),
+    ))
 }

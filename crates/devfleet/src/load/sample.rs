@@ -148,14 +148,6 @@ impl Trace {
         self.summary_of(|sample| windows.iter().any(|window| window.touches(sample)))
     }
 
-    /// The requests that were under way in none of these windows.
-    ///
-    /// # Errors
-    /// As [`Trace::summary`].
-    pub(crate) fn outside(&self, windows: &[Window]) -> Result<Summary> {
-        self.summary_of(|sample| !windows.iter().any(|window| window.touches(sample)))
-    }
-
     fn summary_of(&self, wanted: impl Fn(&Sample) -> bool) -> Result<Summary> {
         summarise(self.samples.iter().filter(|sample| wanted(sample)))
     }

@@ -179,4 +179,3 @@ fn causes(error: &(dyn Error + 'static)) -> String {
     }
     text
 }
-

@@ -32,7 +32,7 @@ pub(crate) fn table<'a>(rows: impl IntoIterator<Item = (String, &'a Summary)>) -
 /// A table with this head, words in the first column and numbers in the others.
 pub(crate) fn plain<const N: usize>(head: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_header(head);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(head);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }

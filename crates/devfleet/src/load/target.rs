@@ -67,7 +67,11 @@ mod tests {
 
     #[test]
     fn only_this_machine_takes_load() {
-        for good in ["http://127.0.0.1:8080", "http://127.0.10.3:80/", "http://[::1]:8080"] {
+        for good in [
+            "http://127.0.0.1:8080",
+            "http://127.0.10.3:80/",
+            "http://[::1]:8080",
+        ] {
             assert!(good.parse::<Target>().is_ok(), "{good}");
         }
         for bad in [

@@ -32,7 +32,12 @@ struct Stay<'a> {
 pub(super) fn animated(command: &str, frames: &[Frame]) -> String {
     let times = times(frames);
     let whole = times.last().copied().unwrap_or_default() + AT_THE_END;
-    let lines = frames.iter().map(|frame| frame.rows.len()).max().unwrap_or(0) + 1;
+    let lines = frames
+        .iter()
+        .map(|frame| frame.rows.len())
+        .max()
+        .unwrap_or(0)
+        + 1;
     let columns = frames
         .iter()
         .flat_map(|frame| &frame.rows)
@@ -87,7 +92,11 @@ fn times(frames: &[Frame]) -> Vec<Duration> {
 }
 
 fn stays<'a>(frames: &'a [Frame], times: &[Duration]) -> Vec<Stay<'a>> {
-    let lines = frames.iter().map(|frame| frame.rows.len()).max().unwrap_or(0);
+    let lines = frames
+        .iter()
+        .map(|frame| frame.rows.len())
+        .max()
+        .unwrap_or(0);
     let mut stays: Vec<Stay<'a>> = Vec::new();
     for line in 0..lines {
         let mut open: Option<Stay<'a>> = None;
@@ -129,7 +138,6 @@ impl Stay<'_> {
             ),
         }
     }
-
 }
 
 fn text(line: usize, row: &Row, shown: &str) -> String {
@@ -151,11 +159,18 @@ fn text(line: usize, row: &Row, shown: &str) -> String {
             (false, true) => looks.push_str(" class=\"d\""),
             (false, false) => {}
         }
-        if let Some(colour) = piece.colour.and_then(|number| COLOURS.get(usize::from(number))) {
+        if let Some(colour) = piece
+            .colour
+            .and_then(|number| COLOURS.get(usize::from(number)))
+        {
             // An attribute would give way to the style sheet.
             let _ = write!(looks, " style=\"fill:{colour}\"");
         }
-        let _ = write!(svg, "<tspan x=\"{x}\"{looks}>{}</tspan>", escaped(&piece.text));
+        let _ = write!(
+            svg,
+            "<tspan x=\"{x}\"{looks}>{}</tspan>",
+            escaped(&piece.text)
+        );
     }
     svg.push_str("</text>\n");
     svg
@@ -166,7 +181,9 @@ fn seconds(time: Duration) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -197,12 +214,19 @@ mod tests {
         assert_eq!(svg.matches("plan").count(), 1);
         assert!(svg.contains("node-1 &lt;done&gt;"));
         let gone = svg.lines().find(|line| line.contains("waits")).unwrap();
-        assert!(gone.contains("visibility=\"hidden\"") && gone.contains("dur=\"0.50s\""), "{gone}");
+        assert!(
+            gone.contains("visibility=\"hidden\"") && gone.contains("dur=\"0.50s\""),
+            "{gone}"
+        );
     }
 
     #[test]
     fn long_pauses_are_shortened() {
-        let frames = [frame(0, &["a"]), frame(60_000, &["b"]), frame(60_100, &["c"])];
+        let frames = [
+            frame(0, &["a"]),
+            frame(60_000, &["b"]),
+            frame(60_100, &["c"]),
+        ];
         let times = times(&frames);
         assert_eq!(times[1], LONGEST_PAUSE);
         assert_eq!(times[2] - times[1], Duration::from_millis(100));

@@ -1,6 +1,6 @@
 //! A program on a terminal of its own, and what the terminal showed at each moment.
 
-use std::{ffi::OsString, path::Path, time::Duration};
+use std::{ffi::OsString, num::NonZeroU16, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use pty_process::{Command, Size};
@@ -9,8 +9,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-const ROWS: u16 = 60;
-const COLUMNS: u16 = 100;
+const ROWS: NonZeroU16 = NonZeroU16::new(60).unwrap();
+const COLUMNS: NonZeroU16 = NonZeroU16::new(100).unwrap();
 /// Two pictures closer than this become one.
 const APART: Duration = Duration::from_millis(150);
 /// Far more than a rollout of a few nodes takes.
@@ -51,7 +51,7 @@ pub(super) async fn run(
 ) -> Result<Vec<Frame>> {
     let (mut terminal, other_end) = pty_process::open().context("cannot open a terminal")?;
     terminal
-        .resize(Size::new(ROWS, COLUMNS))
+        .resize(Size::new(ROWS.get(), COLUMNS.get()))
         .context("cannot size the terminal")?;
     let mut child = Command::new(program)
         .args(arguments)
@@ -64,7 +64,7 @@ pub(super) async fn run(
     let begun = Instant::now();
     let mut screen = vt100::Parser::new(ROWS, COLUMNS, 0);
     let mut frames: Vec<Frame> = Vec::new();
-    let mut bytes = [0; 16 * 1024];
+    let mut bytes = vec![0; 16 * 1024];
     let reading = async {
         // The kernel's way to say that nobody holds the other end any more is an error.
         while let Ok(count @ 1..) = terminal.read(&mut bytes).await {
@@ -95,7 +95,7 @@ fn see(frames: &mut Vec<Frame>, at: Duration, rows: Vec<Row>) {
 }
 
 fn rows(screen: &vt100::Screen) -> Vec<Row> {
-    let mut rows: Vec<Row> = (0..ROWS).map(|row| pieces(screen, row)).collect();
+    let mut rows: Vec<Row> = (0..ROWS.get()).map(|row| pieces(screen, row)).collect();
     while rows.last().is_some_and(Vec::is_empty) {
         rows.pop();
     }
@@ -104,7 +104,7 @@ fn rows(screen: &vt100::Screen) -> Vec<Row> {
 
 fn pieces(screen: &vt100::Screen, row: u16) -> Row {
     let mut pieces: Row = Vec::new();
-    for column in 0..COLUMNS {
+    for column in 0..COLUMNS.get() {
         let Some(cell) = screen.cell(row, column).filter(|cell| cell.has_contents()) else {
             continue;
         };
@@ -146,20 +146,30 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_shown_is_kept_with_its_looks() {
-        let arguments = ["-c", "test -t 1 && printf 'plain \\033[1;32mgreen\\033[0m\\nsecond'"];
+        let arguments = [
+            "-c",
+            "test -t 1 && printf 'plain \\033[1;32mgreen\\033[0m\\nsecond'",
+        ];
         let arguments = arguments.map(OsString::from);
-        let frames = run(Path::new("/bin/sh"), &arguments, Path::new("/")).await.unwrap();
+        let frames = run(Path::new("/bin/sh"), &arguments, Path::new("/"))
+            .await
+            .unwrap();
         let rows = &frames.last().unwrap().rows;
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0][1].text, "green");
-        assert_eq!((rows[0][1].column, rows[0][1].colour, rows[0][1].bold), (6, Some(2), true));
+        assert_eq!(
+            (rows[0][1].column, rows[0][1].colour, rows[0][1].bold),
+            (6, Some(2), true)
+        );
         assert_eq!(rows[1][0].text, "second");
     }
 
     #[tokio::test]
     async fn a_program_that_fails_is_no_picture() {
         let arguments = ["-c", "echo why; exit 3"].map(OsString::from);
-        let error = run(Path::new("/bin/sh"), &arguments, Path::new("/")).await.unwrap_err();
+        let error = run(Path::new("/bin/sh"), &arguments, Path::new("/"))
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("why"), "{error}");
     }
 }
