@@ -146,7 +146,7 @@ fn stage(layout: &Layout, agent: &Path, node: Node) -> Result<tempfile::TempDir>
     let at = |path: &str| folder.path().join(path);
     copy(agent, &at("togather-agent"))?;
     copy_folder(&layout.state(&format!("nodes/{node}")), &at("bundle"))?;
-    for part in ["systemd", "caddy", "packaging"] {
+    for part in ["systemd", "caddy", "sysctl", "packaging"] {
         copy_folder(&layout.source("deploy").join(part), &at(part))?;
     }
     copy(

@@ -1,7 +1,7 @@
 //! A node is a container that runs systemd, its own Docker Engine, Caddy and the agent's real
 //! service, so that the real unit, the real sockets and the real proxy are what is tried.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
@@ -133,8 +133,12 @@ pub(crate) async fn kill(node: Node) -> Result<()> {
 async fn create(node: Node, engine: &Engine, subnet: Subnet) -> Result<()> {
     let (name, loopback) = (node.to_string(), node.loopback());
     seed::fill(node).await?;
-    machine(engine, &node.container())
-        .args(["--hostname", &name])
+    let mut run = machine(engine, &node.container());
+    // A container cannot set it for itself; why it matters is said in deploy/sysctl/.
+    if Path::new("/proc/sys/net/ipv4/tcp_migrate_req").exists() {
+        run = run.args(["--sysctl", "net.ipv4.tcp_migrate_req=1"]);
+    }
+    run.args(["--hostname", &name])
         .args(["--network", NETWORK, "--network-alias", &name])
         .args(["--ip", &subnet.host(node.host_number()).to_string()])
         .args(["--publish", &format!("{loopback}:8080:80")])
