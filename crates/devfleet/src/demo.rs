@@ -29,7 +29,9 @@ const NODES: u8 = 3;
 /// Requests a second to each of them.
 const RATE: u32 = 50;
 /// How long the load goes on before the first rollout, so that there is a "before".
-const BEFORE: Duration = Duration::from_secs(5);
+const BEFORE: Duration = Duration::from_secs(6);
+/// The beginning of it, in which every connection is new, is left out.
+const WARMING: Duration = Duration::from_secs(1);
 /// Far more than the two rollouts take.
 const AT_MOST: Duration = Duration::from_secs(600);
 /// What one rollout across three nodes should take at most, on two cores.
@@ -74,7 +76,7 @@ pub(crate) async fn demo(report: &Report, layout: &Layout) -> Result<()> {
     report.say(format_args!(
         "load: {RATE} requests a second to each of {NODES} nodes, from now to the end"
     ));
-    let began = SystemTime::now();
+    let warm = SystemTime::now() + WARMING;
     await_requests(&load).await?;
 
     let good = phase(report, layout, &load, (&releases.second, &second), "2s").await?;
@@ -85,7 +87,7 @@ pub(crate) async fn demo(report: &Report, layout: &Layout) -> Result<()> {
     let traces = load.stop().await;
 
     let before = Window {
-        from: began,
+        from: warm,
         until: good.whole.from,
     };
     ctl(layout)?.arg("status").on_terminal().await?;

@@ -29,28 +29,21 @@ pub(crate) async fn record(report: &Report, layout: &Layout, out: &Path) -> Resu
         out: None,
     };
     let release = releases::make(report, layout, &wanted).await?;
-    let root = layout.source("");
-    let inside = |path: &Path| {
-        path.strip_prefix(&root)
-            .unwrap_or(path)
-            .as_os_str()
-            .to_owned()
-    };
+    // In the fleet's folder, as an operator would type it.
+    let folder = layout.state("");
+    let release = release.strip_prefix(&folder).unwrap_or(&release);
     let arguments: Vec<OsString> = vec![
-        "--fleet".into(),
-        inside(&layout.fleet_file()),
         "rollout".into(),
         "--nodes".into(),
         "all".into(),
         "--release".into(),
-        inside(&release),
+        release.into(),
         "--soak".into(),
         "2s".into(),
         "--yes".into(),
     ];
     let stage = report.stage(format_args!("recording the rollout of {version}"));
-    let program = layout.program("togather-ctl")?;
-    let frames = terminal::run(&program, &arguments, &root).await?;
+    let frames = terminal::run(&layout.program("togather-ctl")?, &arguments, &folder).await?;
     stage.done();
 
     let words: Vec<_> = arguments
@@ -59,7 +52,7 @@ pub(crate) async fn record(report: &Report, layout: &Layout, out: &Path) -> Resu
         .collect();
     let prompt = format!("$ togather-ctl {}", words.join(" "));
     let picture = picture::animated(&prompt, &frames);
-    let out = root.join(out);
+    let out = layout.source("").join(out);
     if let Some(folder) = out.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }

@@ -35,12 +35,12 @@ impl Status {
     /// A node serves another version, or is not healthy; says which.
     pub(crate) fn all_serve(&self, version: &str) -> Result<()> {
         for node in self.nodes() {
-            let name = node["node"].as_str().unwrap_or("a node");
+            let name = node["name"].as_str().unwrap_or("a node");
+            let health = &node["health"]["status"];
             ensure!(
-                node["version"] == version && node["health"] == "healthy",
-                "{name} should serve {version} and be healthy; it serves {} and is {}",
+                node["version"] == version && *health == "healthy",
+                "{name} should serve {version} and be healthy; it serves {} and is {health}",
                 node["version"],
-                node["health"]
             );
         }
         ensure!(self.nodes().next().is_some(), "the status names no node");

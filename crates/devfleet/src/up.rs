@@ -22,6 +22,8 @@ pub(crate) async fn up(report: &Report, layout: &Layout, count: u8) -> Result<()
     let nodes = Node::first(count);
     machines(report, layout, &nodes).await?;
     bundles::enrol(report, layout, &nodes).await?;
+    // The nodes are made from one image: what holds for the first holds for all.
+    bundles::check_c_library(layout, nodes[0]).await?;
     try_join_all(
         nodes
             .iter()

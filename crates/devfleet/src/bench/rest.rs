@@ -1,6 +1,6 @@
 //! What the agents use while nothing happens.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
@@ -50,31 +50,42 @@ async fn watch(node: Node) -> Result<Rest> {
         .await?;
     let (begun, before) = (Instant::now(), on_cpu(node, &pid).await?);
     sleep(WATCHED).await;
-    let (used, passed) = (on_cpu(node, &pid).await? - before, begun.elapsed());
+    let (after, passed) = (on_cpu(node, &pid).await?, begun.elapsed());
+    let used: f64 = after
+        .iter()
+        .map(|(thread, used)| used - before.get(thread).copied().unwrap_or(0.0))
+        .sum();
     Ok(Rest {
         resident_mib: resident(node, &pid).await?,
         cpu_percent: 100.0 * used / passed.as_secs_f64(),
     })
 }
 
-/// The time that the process's threads have spent on a processor, in seconds. `stat` counts in
+/// The time that each thread of the process has spent on a processor, in seconds. `stat` counts in
 /// hundredths, too coarse for a thousandth of twenty seconds; `schedstat` counts in nanoseconds.
-async fn on_cpu(node: Node, pid: &str) -> Result<f64> {
+async fn on_cpu(node: Node, pid: &str) -> Result<BTreeMap<String, f64>> {
     let threads = nodes::exec(node)
-        .args(["sh", "-c", "cat /proc/\"$1\"/task/*/schedstat", "sh", pid])
+        .args([
+            "sh",
+            "-c",
+            "grep --with-filename . /proc/\"$1\"/task/*/schedstat",
+            "sh",
+            pid,
+        ])
         .run()
         .await
         .with_context(|| format!("{node}: the agent's processor time cannot be read"))?;
     threads
         .lines()
         .map(|line| {
-            let nanoseconds = line.split_whitespace().next().unwrap_or_default();
+            let (thread, numbers) = line.split_once(':').unwrap_or(("", line));
+            let nanoseconds = numbers.split_whitespace().next().unwrap_or_default();
             let nanoseconds: f64 = nanoseconds
                 .parse()
                 .with_context(|| format!("unexpected in schedstat: `{line}`"))?;
-            Ok(nanoseconds / 1e9)
+            Ok((thread.to_owned(), nanoseconds / 1e9))
         })
-        .sum()
+        .collect()
 }
 
 /// Resident memory in MiB.

@@ -53,7 +53,7 @@ pub(super) fn animated(command: &str, frames: &[Frame]) -> String {
     );
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-         viewBox=\"0 0 {width} {height}\" role=\"img\">\n\
+         viewBox=\"0 0 {width} {height}\" role=\"img\" xml:space=\"preserve\">\n\
          <title>{}</title>\n\
          <style>text{{font:13px ui-monospace,Menlo,Consolas,\"DejaVu Sans Mono\",monospace;\
          fill:#c9d1d9;white-space:pre}}.b{{font-weight:bold}}.d{{opacity:.6}}</style>\n\

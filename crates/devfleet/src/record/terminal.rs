@@ -9,10 +9,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-const ROWS: NonZeroU16 = NonZeroU16::new(60).unwrap();
+const ROWS: NonZeroU16 = NonZeroU16::new(30).unwrap();
 const COLUMNS: NonZeroU16 = NonZeroU16::new(100).unwrap();
 /// Two pictures closer than this become one.
-const APART: Duration = Duration::from_millis(150);
+const APART: Duration = Duration::from_millis(400);
 /// Far more than a rollout of a few nodes takes.
 const LONGEST: Duration = Duration::from_secs(300);
 
@@ -57,6 +57,7 @@ pub(super) async fn run(
         .args(arguments)
         .current_dir(folder)
         .env("TERM", "xterm-256color")
+        .env_remove("TOGATHER_FLEET")
         .kill_on_drop(true)
         .spawn(other_end)
         .with_context(|| format!("cannot start {}", program.display()))?;
