@@ -141,6 +141,11 @@ if [ -n "$bundle" ]; then
         place "$bundle/$file" "/etc/togather/$file" 0640 root:togather
         [ $changed = no ] || restart_agent=yes
     done
+    for overlay in "$bundle"/providers/*.yml; do
+        [ -f "$overlay" ] || continue
+        place "$overlay" "/etc/togather/providers/${overlay##*/}" 0640 root:togather
+        [ $changed = no ] || restart_agent=yes
+    done
     # systemd hands the service a copy of the key (LoadCredential); nobody but root reads this one.
     place "$bundle/tls/node.key" /etc/togather/tls/node.key 0600 root:root
     [ $changed = no ] || restart_agent=yes

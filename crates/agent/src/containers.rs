@@ -4,12 +4,16 @@ pub mod compose;
 mod docker;
 mod exec;
 
-use std::{path::Path, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use togather_model::{Digest, Image, Slot};
 
-pub use compose::Compose;
+pub use compose::{Compose, ComposeError};
 pub use docker::Docker;
 pub use exec::{Exec, Output, Process};
 
@@ -109,10 +113,127 @@ pub struct Finished {
     pub output: String,
 }
 
+/// What a library or the engine said.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why the container engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainersError {
-    /// To be written by the owner of this file; keep this one for the fakes of tests.
+    /// The socket cannot be used as one.
+    #[error("`{}` cannot be Docker's socket; expected an absolute path such as `/run/docker.sock`", .0.display())]
+    Socket(PathBuf),
+    /// Nobody answers on the socket, or nobody this agent can talk to.
+    #[error("Docker does not answer on {}; look at `systemctl status docker`, and whether the agent may use the socket", socket.display())]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// What happened.
+        source: Cause,
+    },
+    /// The engine answered, and did not do it.
+    #[error("Docker did not {what}")]
+    Engine {
+        /// What was asked of it.
+        what: String,
+        /// What it says.
+        source: Cause,
+    },
+    /// A base service did not become healthy.
+    #[error("the service `{service}` did not come up: {why}; its last lines were:\n{logs}")]
+    NotUp {
+        /// The service.
+        service: String,
+        /// How its container looks.
+        why: String,
+        /// The end of its log.
+        logs: String,
+    },
+    /// A base service's image is neither here nor to be had.
+    #[error(
+        "the image `{image}` of the service `{service}` is not on the node; bring it with `docker pull`, `docker load` or `docker build`, or name another in the Compose file"
+    )]
+    NoImage {
+        /// The service.
+        service: String,
+        /// Its image.
+        image: String,
+        /// Why it was not pulled.
+        source: Box<ContainersError>,
+    },
+    /// Something that must have been made before.
+    #[error("there is no {kind} `{name}`")]
+    NotThere {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A pull that does not get on.
+    #[error("the pull of `{image}` made no progress for {} s", silent.as_secs())]
+    PullStalled {
+        /// The image.
+        image: String,
+        /// The time without a word.
+        silent: Duration,
+    },
+    /// The registry gave something else.
+    #[error("the registry was asked for {wanted} and gave {came}")]
+    OtherDigest {
+        /// The pinned reference.
+        wanted: String,
+        /// The digests of what came.
+        came: String,
+    },
+    /// An image that only an archive can bring.
+    #[error("the image {0} has no registry; its archive must be loaded first")]
+    NotLoaded(String),
+    /// The archive could not be read.
+    #[error("cannot read the image archive {}", archive.display())]
+    Archive {
+        /// The file.
+        archive: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The archive does not hold exactly one image.
+    #[error("the image archive {} must hold one image; it holds: {names}", archive.display())]
+    NotOneImage {
+        /// The file.
+        archive: PathBuf,
+        /// What was found in it.
+        names: String,
+    },
+    /// A slot that should hold a container.
+    #[error("the slot {0} holds no container")]
+    EmptySlot(Slot),
+    /// A container that Docker keeps removing.
+    #[error("the container {0} is being removed and does not go away")]
+    NotRemoved(String),
+    /// The stream between the agent and a program broke.
+    #[error("the connection to `{program}` broke off in the middle of its output")]
+    Stream {
+        /// The program.
+        program: String,
+    },
+    /// A program that closed its output and goes on.
+    #[error("`{program}` still runs {} s after it closed its output", waited.as_secs())]
+    StillRunning {
+        /// The program.
+        program: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// A command had its time. Docker cannot end it; it may still run inside the container.
+    #[error("`{command}` had not ended after {} s and may still be running; it printed last:\n{output}", limit.as_secs())]
+    TookTooLong {
+        /// The command.
+        command: String,
+        /// Its time.
+        limit: Duration,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// For the fakes of tests.
     #[error("{0}")]
     Other(String),
 }

@@ -1,12 +1,21 @@
 //! PostgreSQL, through sqlx: what the node's database is like, and its scratch copies.
 
+mod catalogue;
+mod error;
+mod scratch;
+mod session;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{AssertSqlSafe, PgConnection};
 use togather_model::{Migration, Schema, Ulid};
 
-use crate::migrations::MigrationError;
+pub(crate) use self::catalogue::Catalogue;
+pub use self::error::{DatabaseError, Refusal};
+use self::session::Sessions;
+use crate::migrations::{self, Bookkeeping, MigrationError};
 
 /// What the node asks of its database. Every verb may be called twice.
 #[async_trait]
@@ -24,11 +33,11 @@ pub trait Database: Send + Sync {
     async fn create_extensions(&self) -> Result<(), DatabaseError>;
 
     /// Runs the pending ones of these migrations, each in the way golang-migrate does, on the live
-    /// database. Calls `on_file` before each file.
+    /// database. Calls `on_file` with the file's name before each.
     async fn migrate(
         &self,
         migrations: &[Migration],
-        on_file: &(dyn Fn(&str) + Send + Sync),
+        on_file: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError>;
 
     /// Runs them on the scratch restore that was made for this operation.
@@ -36,7 +45,7 @@ pub trait Database: Send + Sync {
         &self,
         operation: Ulid,
         migrations: &[Migration],
-        on_file: &(dyn Fn(&str) + Send + Sync),
+        on_file: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError>;
 
     /// Drops this operation's scratch database, if there is one.
@@ -58,14 +67,6 @@ pub fn scratch_name(operation: Ulid) -> String {
     format!("togather_scratch_{}", operation.to_string().to_lowercase())
 }
 
-/// Why the database did not answer as expected.
-#[derive(Debug, thiserror::Error)]
-pub enum DatabaseError {
-    /// To be written by the owner of this file; keep this one for the fakes of tests.
-    #[error("{0}")]
-    Other(String),
-}
-
 /// Where the database is, and how it is to be treated.
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
@@ -81,15 +82,157 @@ pub struct DatabaseSettings {
 
 /// The node's PostgreSQL database.
 #[derive(Debug)]
-pub struct Postgres {}
+pub struct Postgres {
+    sessions: Sessions,
+    extensions: Vec<String>,
+    lock_timeout: Duration,
+    lock_retries: u32,
+}
 
 impl Postgres {
-    /// The database at this address; nothing is asked of it yet.
+    /// The database at this address; nothing is asked of it yet. To be called inside a Tokio
+    /// runtime, which closes sessions that nobody uses.
     ///
     /// # Errors
     /// The address cannot be read.
     pub fn new(settings: DatabaseSettings) -> Result<Self, DatabaseError> {
-        let _ = settings;
-        Err(DatabaseError::Other("not written yet".into()))
+        Ok(Self {
+            sessions: Sessions::at(settings.url.expose_secret())?,
+            extensions: settings.extensions,
+            lock_timeout: settings.lock_timeout,
+            lock_retries: settings.lock_retries,
+        })
     }
+
+    /// The database's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.sessions.database()
+    }
+
+    /// The role the agent logs in as.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        self.sessions.user()
+    }
+
+    /// How long one migration waits for a lock before it steps back.
+    pub(crate) const fn lock_timeout(&self) -> Duration {
+        self.lock_timeout
+    }
+
+    /// How often a migration that could not get its lock tries again.
+    pub(crate) const fn lock_retries(&self) -> u32 {
+        self.lock_retries
+    }
+
+    /// A session for long work in the node's database.
+    pub(crate) async fn session(&self, application: &str) -> Result<PgConnection, DatabaseError> {
+        self.sessions.open(self.name(), application).await
+    }
+
+    /// A session for long work in another database of the same server.
+    pub(crate) async fn session_in(
+        &self,
+        database: &str,
+        application: &str,
+    ) -> Result<PgConnection, DatabaseError> {
+        self.sessions.open(database, application).await
+    }
+}
+
+#[async_trait]
+impl Database for Postgres {
+    async fn schema(&self) -> Result<Schema, DatabaseError> {
+        let mut connection = self.sessions.ask().await?;
+        let bookkeeping = Bookkeeping::find(&mut connection).await?;
+        if let Some((version, dirty)) = bookkeeping.version(&mut connection).await? {
+            return Ok(Schema::At { version, dirty });
+        }
+        let anyones: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') \
+               AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+               AND c.relname <> 'schema_migrations' \
+               AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
+                               AND d.objid = c.oid AND d.deptype = 'e'))",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(|e| DatabaseError::from_sqlx("the tables could not be looked at", e))?;
+        Ok(if anyones {
+            Schema::Unversioned
+        } else {
+            Schema::Empty
+        })
+    }
+
+    async fn bytes(&self) -> Result<u64, DatabaseError> {
+        let mut connection = self.sessions.ask().await?;
+        let bytes: i64 = sqlx::query_scalar("SELECT pg_database_size(current_database())")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|e| DatabaseError::from_sqlx("the size could not be asked for", e))?;
+        Ok(bytes.unsigned_abs())
+    }
+
+    async fn missing_extensions(&self) -> Result<Vec<String>, DatabaseError> {
+        let mut connection = self.sessions.ask().await?;
+        sqlx::query_scalar(
+            "SELECT wanted FROM unnest($1::text[]) AS wanted \
+             WHERE wanted NOT IN (SELECT name FROM pg_available_extensions)",
+        )
+        .bind(&self.extensions)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(|e| DatabaseError::from_sqlx("the server's extensions could not be listed", e))
+    }
+
+    async fn create_extensions(&self) -> Result<(), DatabaseError> {
+        let failed = |e| DatabaseError::from_sqlx("an extension could not be created", e);
+        let mut connection = self.session("togather-agent").await?;
+        // Looked at first: creating what is there already takes rights that may be missing.
+        let absent: Vec<String> = sqlx::query_scalar(
+            "SELECT wanted FROM unnest($1::text[]) AS wanted \
+             WHERE wanted NOT IN (SELECT extname FROM pg_extension)",
+        )
+        .bind(&self.extensions)
+        .fetch_all(&mut connection)
+        .await
+        .map_err(failed)?;
+        for extension in absent {
+            let create = format!("CREATE EXTENSION IF NOT EXISTS {}", quoted(&extension));
+            sqlx::raw_sql(AssertSqlSafe(create))
+                .execute(&mut connection)
+                .await
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    async fn migrate(
+        &self,
+        migrations: &[Migration],
+        on_file: &(dyn for<'f> Fn(&'f str) + Send + Sync),
+    ) -> Result<Migrated, MigrationError> {
+        migrations::run(self, self.name(), migrations, on_file).await
+    }
+
+    async fn rehearse(
+        &self,
+        operation: Ulid,
+        migrations: &[Migration],
+        on_file: &(dyn for<'f> Fn(&'f str) + Send + Sync),
+    ) -> Result<Migrated, MigrationError> {
+        migrations::run(self, &scratch_name(operation), migrations, on_file).await
+    }
+
+    async fn drop_scratch(&self, operation: Ulid) -> Result<(), DatabaseError> {
+        self.drop_scratch_database(operation).await
+    }
+}
+
+/// An identifier as SQL text: quoted, so that any name is only a name.
+pub(crate) fn quoted(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
 }

@@ -13,7 +13,7 @@ mod steps;
 mod undo;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use togather_model::{
     EventKind, Failure, FailureKind, Operation, OperationState, Plan, Release, Step, Undo,
@@ -181,7 +181,7 @@ impl<'a> Deployment<'a> {
 
     /// Clears away what is no longer needed. Failures here only warn.
     async fn tidy(&self) {
-        if let Err(failure) = steps::tidy(self).await {
+        for failure in steps::tidy(self).await {
             let message = format!("tidying up did not finish: {failure}");
             self.journal.mention(EventKind::Warning { message }).await;
         }

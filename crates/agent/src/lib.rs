@@ -1,13 +1,24 @@
 //! `togather-agent`: looks after one node. It alone touches Docker, Caddy, PostgreSQL and the
 //! snapshots, owns the node's truth, and finishes or takes back what it began.
 
+pub mod archive;
+pub mod assembly;
+pub mod config;
 pub mod containers;
 pub mod database;
 pub mod deploy;
+pub mod follow;
+pub mod gate;
 pub mod health;
 pub mod host;
+pub mod leases;
 pub mod migrations;
 pub mod node;
+pub mod operations;
+pub mod reload;
+pub mod server;
+pub mod service;
 pub mod snapshots;
 pub mod state;
+pub mod status;
 pub mod traffic;

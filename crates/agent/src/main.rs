@@ -1,2 +1,205 @@
-//! placeholder
-fn main() {}
+//! `togather-agent`: a systemd service, one per node.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use togather_agent::{
+    archive::Inbox,
+    assembly::Parts,
+    config::Config,
+    gate::Gate,
+    operations::Operations,
+    reload::Reloaded,
+    server::{self, Services, Tls},
+    service,
+};
+use togather_model::{Failure, FailureKind};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// How long a stop waits for calls and for a deployment under way. What has not ended by then is in
+/// the journal, and is taken up at the next start.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// Looks after one Togather node.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Looks after the node until it is told to stop.
+    Run(Files),
+    /// Checks the whole configuration and prints every value in effect. Changes nothing.
+    Check(Files),
+}
+
+#[derive(clap::Args)]
+struct Files {
+    /// The node's agent.yml; the other files lie beside it.
+    #[arg(long, default_value = "/etc/togather/agent.yml")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
+        Command::Run(files) => on_threads(run(files.config)),
+        Command::Check(files) => on_threads(check(files.config)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell(&failure);
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}
+
+/// Two threads: one may be busy with a signature while the other answers.
+fn on_threads(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| failed("the agent could not start its threads", &e))?;
+    let ended = runtime.block_on(Box::pin(work));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+async fn check(agent_yml: PathBuf) -> Result<(), Failure> {
+    let (config, _) = configure(&agent_yml)?;
+    let effective = config.effective().map_err(|e| misconfigured(&e))?;
+    let written = io::stdout().lock().write_all(effective.as_bytes());
+    written.map_err(|e| failed("the values in effect could not be printed", &e))
+}
+
+async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
+    start_logging();
+    let (config, parts) = configure(&agent_yml)?;
+    let (services, tls) = assemble(&config, parts).await?;
+    let operations = services.operations.clone();
+    take_up_what_was_interrupted(&operations).await?;
+
+    let stopping = services.stopping.clone();
+    let listen = config.agent.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|e| failed(&format!("cannot listen on {listen}"), &e))?;
+    let serving = tokio::spawn(server::serve(listener, tls, services));
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(node = %config.agent.node.name, %listen, version, "ready");
+    service::announce();
+
+    let asked = service::asked_to_stop().await;
+    asked.map_err(|e| failed("the agent could not listen for signals", &e))?;
+    tracing::info!("stopping");
+    service::announce_stop();
+    stopping.cancel();
+    let (answered, interrupted) =
+        tokio::join!(timeout(STOP_WITHIN, serving), operations.wait(STOP_WITHIN));
+    if answered.is_err() {
+        tracing::warn!("stopped while calls were under way");
+    }
+    if interrupted {
+        tracing::warn!("stopped in the middle of a deployment; it is taken up at the next start");
+    }
+    Ok(())
+}
+
+/// Reads the configuration and makes the parts of the node, asking nothing of any of them.
+fn configure(agent_yml: &Path) -> Result<(Config, Parts), Failure> {
+    // ring, for the whole process: whatever library asks for a default gets this one. It can only
+    // have been installed before, and then it is there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = Config::load(agent_yml).map_err(|e| misconfigured(&e))?;
+    let parts = Parts::of(&config).map_err(|e| misconfigured(&e))?;
+    Ok((config, parts))
+}
+
+/// Opens the node's memory and puts the parts together.
+async fn assemble(
+    config: &Config,
+    parts: Parts,
+) -> Result<(Services, Arc<Reloaded<Tls>>), Failure> {
+    let agent = &config.agent;
+    let (keys, caddy) = (Arc::clone(&parts.keys), Arc::clone(&parts.caddy));
+    let unusable =
+        |e: &dyn std::error::Error| failed("the folder `state` in agent.yml cannot be used", e);
+    std::fs::create_dir_all(&agent.state).map_err(|e| unusable(&e))?;
+    let inbox = Inbox::open(agent.state.clone()).map_err(|e| unusable(&e))?;
+    let node = parts.into_node(config).await;
+    let (node, tls) = node.map_err(|e| failed("the node's memory cannot be opened", &e))?;
+    let tls = Arc::new(tls);
+    if let Err(error) = caddy.reload().await {
+        let failure = failed("Caddy was not reloaded", &error);
+        tracing::warn!(%failure, "what Caddy serves may differ from the snippet on disk");
+    }
+    service::reload_on_hangup(Arc::clone(&keys), Arc::clone(&tls))
+        .map_err(|e| failed("the agent could not listen for signals", &e))?;
+    let (fleet_id, node_id) = (agent.fleet.to_string(), agent.node.id.to_string());
+    let (state, host) = (node.state.clone(), Arc::clone(&node.host));
+    let services = Services {
+        gate: Gate::new(fleet_id, node_id.clone(), keys, state, host),
+        operations: Operations::new(node.clone()),
+        node,
+        node_id,
+        inbox,
+        stopping: CancellationToken::new(),
+    };
+    Ok((services, tls))
+}
+
+async fn take_up_what_was_interrupted(operations: &Operations) -> Result<(), Failure> {
+    let interrupted = operations.resume().await;
+    let interrupted = interrupted.map_err(|e| failed("the journal cannot be read", &e))?;
+    if let Some(operation) = interrupted {
+        let (id, version) = (operation.id, operation.version);
+        tracing::warn!(operation = %id, version, "taking up what was interrupted");
+    }
+    Ok(())
+}
+
+/// Logs go to standard error. The journal adds time and colour by itself.
+fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        logs.without_time().with_ansi(false).init();
+    } else {
+        logs.with_ansi(io::stderr().is_terminal()).init();
+    }
+}
+
+fn misconfigured(error: &dyn std::error::Error) -> Failure {
+    Failure::caused_by(
+        FailureKind::Configuration,
+        "the configuration is wrong",
+        error,
+    )
+}
+
+fn failed(what: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::caused_by(FailureKind::Other, what, error)
+}
+
+fn tell(failure: &Failure) {
+    let mut text = format!("togather-agent: {failure}\n");
+    for next in &failure.next {
+        text.push_str(&format!("  {next}\n"));
+    }
+    // Where standard error is gone, the exit code still tells.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

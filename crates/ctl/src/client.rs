@@ -131,11 +131,33 @@ impl Client {
     /// # Errors
     /// The node could not be reached, or refuses.
     pub async fn history(&self, limit: u32, rollout: Option<Ulid>) -> Result<Vec<Operation>> {
-        let wanted = v1::HistoryRequest {
+        self.operations(v1::HistoryRequest {
             limit,
             rollout_id: rollout.map(|id| id.to_string()),
             operation_id: None,
-        };
+        })
+        .await
+    }
+
+    /// One operation as the node remembers it.
+    ///
+    /// # Errors
+    /// The node could not be reached, or does not know it.
+    pub async fn operation(&self, id: Ulid) -> Result<Operation> {
+        let found = self
+            .operations(v1::HistoryRequest {
+                limit: 1,
+                rollout_id: None,
+                operation_id: Some(id.to_string()),
+            })
+            .await?;
+        found.into_iter().next().ok_or_else(|| {
+            Error::other(format!("{} does not know the operation {id}", self.name()))
+                .next("look at what it knows: `togather-ctl history`")
+        })
+    }
+
+    async fn operations(&self, wanted: v1::HistoryRequest) -> Result<Vec<Operation>> {
         let wire = self
             .ask(|mut client: Deployments| {
                 let wanted = wanted.clone();

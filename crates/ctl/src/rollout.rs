@@ -1,3 +1,156 @@
-//! The story of a rollout.
+//! The story of a rollout: the leases of all chosen nodes, then one node after the other, then
+//! what came of it.
+//!
+//! Nothing is remembered here that the nodes do not remember too: whoever asks them how far they
+//! are ([`taken_up`]) can carry the same rollout on from another machine. A rollback walks the same
+//! way.
 
+pub mod leases;
+pub mod news;
+mod order;
+pub mod standing;
 pub mod stored;
+pub mod summary;
+pub mod survey;
+pub mod taken_up;
+
+use std::time::Duration;
+
+use togather_model::{
+    OperationKind,
+    rollout::{Ending, Next, Progress, Rollout, next},
+};
+use togather_proto::v1;
+
+use self::{
+    leases::Leases,
+    news::{News, Reporter},
+    order::{Ended, Officer},
+    standing::{Standing, Standings},
+    summary::Summary,
+};
+use crate::{
+    client::{Archive, Client, Wanted},
+    error::{Error, Result},
+};
+
+/// A rollout or rollback that was decided on.
+pub struct Course<'a> {
+    /// What it sets out to do.
+    pub rollout: Rollout,
+    /// What is ordered of each node.
+    pub wanted: Wanted,
+    /// What the nodes keep of it; `None` for a rollback, which is over too soon to be taken up.
+    pub stored: Option<v1::StoredRollout>,
+    /// Whether it was begun earlier: then failing to take its leases does not end it.
+    pub taken_up: bool,
+    /// The image, and the nodes that lack it and cannot pull it.
+    pub archive: Option<(Archive, Vec<String>)>,
+    /// The rollout's nodes.
+    pub clients: Vec<Client>,
+    /// For how long a node that cannot be reached in mid-rollout is tried again.
+    pub patience: Duration,
+    /// Who hears of it.
+    pub news: &'a dyn Reporter,
+}
+
+/// Carries a rollout out, from wherever its nodes are, to its end.
+///
+/// # Errors
+/// A node is held by somebody else, or the rollout was taken over. That a node failed is no error
+/// here: the summary says so.
+pub async fn carry_out(course: &Course<'_>, mut standings: Standings) -> Result<Summary> {
+    let leases = Leases::take(course, &standings).await?;
+    course.news.tell(&News::Started {
+        rollout: course.rollout.id,
+        version: &course.rollout.version,
+        nodes: &course.rollout.nodes,
+    });
+    let walked = course.walk(&leases, &mut standings).await;
+    let ending = walked.as_ref().ok().map(|ending| ending.as_str());
+    for (node, error) in leases.give_back(ending).await {
+        course.news.tell(&News::Warning {
+            node: &node,
+            message: format!("its lease ends by itself within a minute: {error}"),
+        });
+    }
+    Ok(Summary::of(course, walked?, standings).await)
+}
+
+impl Course<'_> {
+    /// One step after the other, each decided from how far the nodes are.
+    async fn walk(&self, leases: &Leases, standings: &mut Standings) -> Result<Ending> {
+        loop {
+            let (node, standing) = match next(&self.rollout, &standings.progress()) {
+                Next::Follow(node) => (node, self.follow(node).await?),
+                Next::Deploy(node) => (node, self.deploy(node, leases).await?),
+                Next::TakeBack(node) => (node, self.take_back(node, leases).await?),
+                Next::Finish(ending) => return Ok(ending),
+            };
+            if standing.progress == Progress::Behind {
+                leases.forget(node);
+            }
+            self.news.tell(&News::NodeEnded {
+                node,
+                progress: standing.progress,
+            });
+            standings.set(node, standing);
+        }
+    }
+
+    async fn follow(&self, node: &str) -> Result<Standing> {
+        let watched = self.officer(node)?.watch_latest().await;
+        Standing::of(node, OperationKind::Deploy, watched)
+    }
+
+    async fn deploy(&self, node: &str, leases: &Leases) -> Result<Standing> {
+        let order = match self.wanted {
+            Wanted::Release(_) => OperationKind::Deploy,
+            Wanted::Back(_) => OperationKind::Rollback,
+        };
+        self.news.tell(&News::NodeStarted { node, order });
+        let officer = self.officer(node)?;
+        let lease = leases.proof(node)?;
+        if let Err(error) = self.send_image(&officer, &lease).await {
+            return Standing::of(node, OperationKind::Deploy, Err(error));
+        }
+        let ended = officer.carry_out(order, &self.wanted, lease).await;
+        Standing::of(node, OperationKind::Deploy, ended.map(Ended::on_purpose))
+    }
+
+    async fn take_back(&self, node: &str, leases: &Leases) -> Result<Standing> {
+        let order = OperationKind::Rollback;
+        self.news.tell(&News::NodeStarted { node, order });
+        let lease = leases.proof(node)?;
+        let ended = self
+            .officer(node)?
+            .carry_out(order, &Wanted::Back(None), lease)
+            .await;
+        Standing::of(node, order, ended)
+    }
+
+    async fn send_image(&self, officer: &Officer<'_>, lease: &v1::LeaseProof) -> Result<()> {
+        let node = officer.client.name();
+        match &self.archive {
+            Some((archive, lacking)) if lacking.iter().any(|name| name == node) => {
+                let bytes = archive.bytes;
+                self.news.tell(&News::SendingImage { node, bytes });
+                officer
+                    .insist(|| officer.client.load_image(archive, lease.clone()))
+                    .await
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn officer(&self, node: &str) -> Result<Officer<'_>> {
+        let client = self.clients.iter().find(|client| client.name() == node);
+        Ok(Officer {
+            client: client
+                .ok_or_else(|| Error::configuration(format!("the fleet file has no `{node}`")))?,
+            rollout: &self.rollout,
+            patience: self.patience,
+            news: self.news,
+        })
+    }
+}

@@ -24,6 +24,8 @@ use crate::{
 };
 
 const REPOSITORY: &str = "sample-server";
+/// The same for every release, so that the same release made twice is the same file.
+const BUILT_AT: &str = "2026-01-01T00:00:00Z";
 
 /// What to make.
 #[derive(Debug, Clone, clap::Args)]
@@ -74,6 +76,8 @@ pub(crate) async fn make(report: &Report, layout: &Layout, wanted: &Wanted) -> R
             version,
             "--commit",
             &commit,
+            "--built-at",
+            BUILT_AT,
         ])
         .args([
             "--image",
@@ -205,7 +209,7 @@ async fn push(
         .args(["--build-arg", &format!("BASE={base}")])
         .args(["--build-arg", &format!("VERSION={version}")])
         .args(["--build-arg", &format!("COMMIT={commit}")])
-        .args(["--build-arg", "BUILD_DATE=2026-01-01T00:00:00Z"])
+        .args(["--build-arg", &format!("BUILD_DATE={BUILT_AT}")])
         .args(["--build-arg", &format!("FAULT={fault}")])
         .arg(context.path())
         .within(Duration::from_secs(600))

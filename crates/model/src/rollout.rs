@@ -8,6 +8,10 @@ use ulid::Ulid;
 
 use crate::digest::Digest;
 
+mod progress;
+
+pub use self::progress::operation_id;
+
 /// What a rollout set out to do. Stored on every chosen node, so that it can be taken up elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {

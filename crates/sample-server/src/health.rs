@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::time::timeout;
 
 /// How long a check waits for the database.
@@ -63,12 +63,13 @@ pub(crate) async fn look(
     database: &PgPool,
     complaint: Option<String>,
 ) -> BTreeMap<&'static str, Check> {
-    let (connection, answers) = check_database(database).await;
-    let migrations = if answers {
-        check_migrations(database).await
-    } else {
+    let (connection, migrations) = match check_database(database).await {
+        (check, Some(mut connection)) => (check, check_migrations(&mut connection).await),
         // Asking again would only wait again.
-        Check::new(Verdict::Fail, "not known: the database does not answer")
+        (check, None) => {
+            let unknown = Check::new(Verdict::Fail, "not known: the database does not answer");
+            (check, unknown)
+        }
     };
     let http = match complaint {
         Some(complaint) => Check::new(Verdict::Fail, complaint),
@@ -113,45 +114,54 @@ impl Check {
     }
 }
 
-async fn check_database(database: &PgPool) -> (Check, bool) {
+/// Hands back the connection that answered, if one did.
+async fn check_database(database: &PgPool) -> (Check, Option<PoolConnection<Postgres>>) {
     let begun = Instant::now();
-    let asked = timeout(PATIENCE, sqlx::query("SELECT 1").execute(database)).await;
-    let check = match asked {
-        Ok(Ok(_)) => Check::new(Verdict::Pass, "PostgreSQL answers"),
-        Ok(Err(error)) => Check::new(Verdict::Fail, format!("PostgreSQL: {error}")),
-        Err(_) => Check::new(
-            Verdict::Fail,
-            format!(
-                "PostgreSQL did not answer within {} ms",
-                PATIENCE.as_millis()
-            ),
-        ),
+    let asking = async {
+        let mut connection = database.acquire().await?;
+        sqlx::query("SELECT 1").execute(&mut *connection).await?;
+        Ok(connection)
+    };
+    let (check, connection) = match in_time(asking).await {
+        Ok(connection) => {
+            let check = Check::new(Verdict::Pass, "PostgreSQL answers");
+            (check, Some(connection))
+        }
+        Err(why) => (Check::new(Verdict::Fail, why), None),
     };
     let pool = json!({
         "connections": database.size(),
         "idle": database.num_idle(),
         "most": database.options().get_max_connections(),
     });
-    let answers = check.status == Verdict::Pass;
-    (check.since(begun).with(pool), answers)
+    (check.since(begun).with(pool), connection)
 }
 
-async fn check_migrations(database: &PgPool) -> Check {
+async fn check_migrations(connection: &mut PgConnection) -> Check {
     let begun = Instant::now();
-    let query = sqlx::query_as("SELECT version, dirty FROM schema_migrations LIMIT 1");
-    let check = match timeout(PATIENCE, query.fetch_optional(database)).await {
-        Ok(Ok(row)) => judge(row),
-        Ok(Err(error)) if is_missing_table(&error) => judge(None),
-        Ok(Err(error)) => Check::new(Verdict::Fail, format!("PostgreSQL: {error}")),
-        Err(_) => Check::new(
-            Verdict::Fail,
-            format!(
-                "PostgreSQL did not answer within {} ms",
-                PATIENCE.as_millis()
-            ),
-        ),
+    let asking = async {
+        let query = sqlx::query_as("SELECT version, dirty FROM schema_migrations LIMIT 1");
+        match query.fetch_optional(connection).await {
+            Err(error) if is_missing_table(&error) => Ok(None),
+            answer => answer,
+        }
+    };
+    let check = match in_time(asking).await {
+        Ok(row) => judge(row),
+        Err(why) => Check::new(Verdict::Fail, why),
     };
     check.since(begun)
+}
+
+/// What the database answers, or in words why it does not.
+async fn in_time<T>(asking: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, String> {
+    match timeout(PATIENCE, asking).await {
+        Ok(answer) => answer.map_err(|error| format!("PostgreSQL: {error}")),
+        Err(_) => Err(format!(
+            "PostgreSQL did not answer within {} ms",
+            PATIENCE.as_millis()
+        )),
+    }
 }
 
 /// What a row of `schema_migrations` means to this server.

@@ -1,6 +1,9 @@
 //! Asking the server on this machine for its health, for a container's own check.
 
-use std::{net::IpAddr, net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use axum::body::Body;

@@ -17,7 +17,7 @@ mod settings;
 mod sync;
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -109,7 +109,7 @@ fn begin() -> Result<Settings> {
         .with_writer(io::stderr);
     match settings.log_format {
         LogFormat::Json => log.json().init(),
-        LogFormat::Text => log.init(),
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
     }
     Ok(settings)
 }

@@ -3,10 +3,14 @@
 //! An error names the variable and what was expected. The database's address is never shown: it
 //! holds a password.
 
-use std::{net::IpAddr, net::SocketAddr, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 
 use sqlx::{
-    PgPool,
+    ConnectOptions, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tracing::Level;
@@ -121,10 +125,12 @@ impl Settings {
     /// Connections to the database, none of which is made before it is needed: the server answers,
     /// unhealthy, also without a database.
     pub(crate) fn pool(&self) -> PgPool {
+        let database = self.database.clone().application_name("sample-server");
         PgPoolOptions::new()
             .max_connections(MOST_CONNECTIONS)
             .acquire_timeout(CONNECTION_WAIT)
-            .connect_lazy_with(self.database.clone().application_name("sample-server"))
+            // A statement's text in the log helps nobody; a slow request shows in the metrics.
+            .connect_lazy_with(database.disable_statement_logging())
     }
 }
 

@@ -1,21 +1,130 @@
-//! The Docker Engine, through bollard.
+//! The Docker Engine, through bollard. Nothing is remembered here: every answer is asked of the
+//! Engine, so what a crash left behind is seen and every verb may be called again.
 
-use std::path::Path;
+mod base;
+mod connection;
+mod container;
+mod create;
+mod exec;
+mod images;
+mod labels;
+mod slots;
+mod tail;
 
-use super::{ContainersError, compose::Compose};
+use std::{path::Path, time::Duration};
+
+use async_trait::async_trait;
+use togather_model::{Image, Slot};
+
+use self::connection::Connection;
+use super::{App, Containers, ContainersError, Engine, Finished, SlotContainer, compose::Compose};
+
+/// The pause between two looks at a container that is coming or going.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The node's Docker Engine.
 #[derive(Debug)]
-pub struct Docker {}
+pub struct Docker {
+    connection: Connection,
+    compose: Compose,
+    app_port: u16,
+}
 
 impl Docker {
     /// The Engine behind this socket; nothing is asked of it yet. The app listens on `app_port`
     /// inside its container.
     ///
     /// # Errors
-    /// The socket's path cannot be used.
+    /// The socket's path is relative, or not text.
     pub fn new(socket: &Path, compose: Compose, app_port: u16) -> Result<Self, ContainersError> {
-        let _ = (socket, compose, app_port);
-        Err(ContainersError::Other("not written yet".into()))
+        Ok(Self {
+            connection: Connection::new(socket)?,
+            compose,
+            app_port,
+        })
+    }
+
+    async fn client(&self) -> Result<bollard::Docker, ContainersError> {
+        self.connection.client().await
+    }
+}
+
+/// Docker did not do `what`, for the reason it gives.
+fn refused(what: impl Into<String>, source: bollard::errors::Error) -> ContainersError {
+    ContainersError::Engine {
+        what: what.into(),
+        source: source.into(),
+    }
+}
+
+#[async_trait]
+impl Containers for Docker {
+    async fn engine(&self) -> Result<Engine, ContainersError> {
+        let client = self.connection.renewed().await?;
+        let version = client.version().await;
+        let version = version.map_err(|e| refused("say its version", e))?;
+        let info = client.info().await;
+        let info = info.map_err(|e| refused("say where it keeps its data", e))?;
+        Ok(Engine {
+            version: version.version.unwrap_or_default(),
+            data_root: info.docker_root_dir.unwrap_or_default(),
+        })
+    }
+
+    async fn base_exists(&self) -> Result<bool, ContainersError> {
+        self.any_base_container().await
+    }
+
+    async fn base_up(&self) -> Result<Vec<String>, ContainersError> {
+        self.all_up().await
+    }
+
+    async fn has_image(&self, image: &Image) -> Result<bool, ContainersError> {
+        self.has(&image.reference()).await
+    }
+
+    async fn fetch(&self, image: &Image) -> Result<(), ContainersError> {
+        self.pull_release(image).await
+    }
+
+    async fn load(&self, image: &Image, archive: &Path) -> Result<(), ContainersError> {
+        self.load_archive(image, archive).await
+    }
+
+    async fn start_slot(&self, slot: Slot, app: &App) -> Result<(), ContainersError> {
+        self.start_app(slot, app).await
+    }
+
+    async fn restart_slot(&self, slot: Slot) -> Result<(), ContainersError> {
+        self.restart(slot).await
+    }
+
+    async fn stop_slot(&self, slot: Slot) -> Result<(), ContainersError> {
+        self.stop(slot).await
+    }
+
+    async fn remove_slot(&self, slot: Slot) -> Result<(), ContainersError> {
+        self.remove(slot).await
+    }
+
+    async fn slot(&self, slot: Slot) -> Result<Option<SlotContainer>, ContainersError> {
+        self.held(slot).await
+    }
+
+    async fn run_in_slot(
+        &self,
+        slot: Slot,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<Finished, ContainersError> {
+        self.run(&slots::name(slot), command, timeout).await
+    }
+
+    async fn logs(&self, slot: Slot, lines: usize) -> Result<String, ContainersError> {
+        self.tail(&slots::name(slot), lines).await
+    }
+
+    async fn prune_images(&self, keep: &[Image]) -> Result<Vec<String>, ContainersError> {
+        self.prune(keep).await
     }
 }

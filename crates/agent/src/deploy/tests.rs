@@ -4,7 +4,7 @@
 //! world makes it fail, or cuts the power before or after it took effect. Whatever happens, the
 //! node must end on exactly one known version with nothing left over.
 
-mod fakes;
+pub(crate) mod fakes;
 
 use std::sync::Arc;
 

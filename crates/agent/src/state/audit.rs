@@ -20,7 +20,8 @@ pub struct AuditEntry<'a> {
     pub payload: &'a [u8],
     /// The signature as it came.
     pub signature: &'a str,
-    /// `accepted`, or the refusal's code.
+    /// `accepted`, `repeated` (an operation known already was answered), `undecided` (the state failed),
+    /// or the refusal's code.
     pub outcome: &'a str,
 }
 

@@ -69,7 +69,12 @@ proptest! {
         let stops = |p: &Progress| match p {
             Progress::Failed | Progress::Stuck => true,
             Progress::Behind => !skip,
-            _ => false,
+            Progress::Pending
+            | Progress::Running
+            | Progress::Done
+            | Progress::Unchanged
+            | Progress::TakenBack
+            | Progress::NotTakenBack => false,
         };
         let first_stop = outcomes.iter().position(stops);
         prop_assert_eq!(touched.len(), first_stop.map_or(outcomes.len(), |i| i + 1));

@@ -11,10 +11,15 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde::Serialize;
 
 use super::{App, problem::Problem};
-use crate::events::{self, NewEvent, Wanted};
+use crate::events::{self, Event, NewEvent, Wanted};
+
+#[derive(Debug, Serialize)]
+struct Events {
+    events: Vec<Event>,
+}
 
 /// `GET /api/v1/events?limit=&q=` or `&longitude=&latitude=&radius=`.
 pub(super) async fn list(
@@ -24,7 +29,7 @@ pub(super) async fn list(
     let Query(wanted) = wanted.map_err(|rejected| Problem::unreadable(&rejected.body_text()))?;
     let question = wanted.question().map_err(Problem::invalid)?;
     let found = events::list(&app.database, &question).await?;
-    Ok(Json(json!({"events": found})).into_response())
+    Ok(Json(Events { events: found }).into_response())
 }
 
 /// `GET /api/v1/events/{id}`.

@@ -169,12 +169,12 @@ async fn a_stop_finishes_requests_ends_streams_and_accepts_nothing_new() {
     let mut stream = stream.into_body();
     let hello = stream.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(hello.starts_with(b"event: hello"), "{hello:?}");
-    let slow = tokio::spawn(server.get("/slow?ms=600"));
+    let slow = tokio::spawn(server.get("/slow?ms=1000"));
     under_way(&server).await;
 
     server.ask_to_stop();
     assert!(stream.frame().await.is_none(), "the stream has ended");
-    assert!(begun.elapsed() < Duration::from_millis(600), "promptly");
+    assert!(begun.elapsed() < Duration::from_millis(1000), "promptly");
     let refused = tokio::net::TcpStream::connect(server.address).await;
     assert!(refused.is_err(), "nobody listens any more");
     assert_eq!(slow.await.unwrap().status(), StatusCode::OK);
@@ -184,11 +184,15 @@ async fn a_stop_finishes_requests_ends_streams_and_accepts_nothing_new() {
 
 /// Returns once the server has taken up a request besides the one that asks.
 async fn under_way(server: &Server) {
-    while !server
-        .text("/metrics")
-        .await
-        .contains("http_requests_in_flight 2\n")
-    {
-        tokio::task::yield_now().await;
-    }
+    let seen = async {
+        while !server
+            .text("/metrics")
+            .await
+            .contains("http_requests_in_flight 2\n")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let seen = tokio::time::timeout(Duration::from_secs(5), seen).await;
+    seen.expect("the server takes up the request");
 }

@@ -64,14 +64,14 @@ enum Bad {
 
 /// What the tests look at.
 #[derive(Debug)]
-pub(super) struct Facts {
-    pub(super) serving: Option<String>,
-    pub(super) running: Vec<String>,
-    pub(super) containers: usize,
-    pub(super) scratch_databases: usize,
+pub(crate) struct Facts {
+    pub(crate) serving: Option<String>,
+    pub(crate) running: Vec<String>,
+    pub(crate) containers: usize,
+    pub(crate) scratch_databases: usize,
 }
 
-pub(super) struct World {
+pub(crate) struct World {
     truth: Mutex<Truth>,
     power_cut: Notify,
     state: State,
@@ -81,7 +81,7 @@ pub(super) struct World {
     _folder: tempfile::TempDir,
 }
 
-fn release(version: &str, migrations: u64) -> Release {
+pub(crate) fn release(version: &str, migrations: u64) -> Release {
     Release {
         schema: SCHEMA.into(),
         version: version.into(),
@@ -108,7 +108,7 @@ fn release(version: &str, migrations: u64) -> Release {
 }
 
 impl World {
-    pub(super) async fn empty() -> Arc<Self> {
+    pub(crate) async fn empty() -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(&folder.path().join("state.db"), Timestamp::UNIX_EPOCH)
             .await
@@ -128,7 +128,7 @@ impl World {
         })
     }
 
-    pub(super) async fn with_one_version_live(version: &str) -> Arc<Self> {
+    pub(crate) async fn with_one_version_live(version: &str) -> Arc<Self> {
         let world = Self::empty().await;
         let old = release(version, 1);
         let id = world
@@ -184,7 +184,7 @@ impl World {
         truth.calls_before_restart = truth.calls.len();
     }
 
-    pub(super) fn spoil_new_version(&self) {
+    pub(crate) fn spoil_new_version(&self) {
         self.truth().bad_new_version = Some(Bad::Always);
     }
 
@@ -209,16 +209,16 @@ impl World {
             .unwrap_or("not reached")
     }
 
-    pub(super) fn was_called(&self, name: &str) -> bool {
+    pub(crate) fn was_called(&self, name: &str) -> bool {
         self.truth().calls.contains(&name)
     }
 
-    pub(super) fn calls_since_restart(&self) -> usize {
+    pub(crate) fn calls_since_restart(&self) -> usize {
         let truth = self.truth();
         truth.calls.len() - truth.calls_before_restart
     }
 
-    pub(super) fn facts(&self) -> Facts {
+    pub(crate) fn facts(&self) -> Facts {
         let truth = self.truth();
         let running = |slot: &Slot| truth.slots.get(slot).filter(|held| held.running);
         Facts {
@@ -237,7 +237,7 @@ impl World {
         }
     }
 
-    fn node(self: &Arc<Self>) -> Node {
+    pub(crate) fn node(self: &Arc<Self>) -> Node {
         let outside = Outside(Arc::clone(self));
         Node {
             name: "node-1".into(),

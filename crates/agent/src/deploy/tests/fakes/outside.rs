@@ -1,9 +1,12 @@
 //! The outside as the agent's traits see it: each verb is one numbered call.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use togather_model::{Digest, EventKind, Failure, Image, Migration, Schema, Slot, Timestamp, Ulid};
+use togather_model::{
+    Digest, EventKind, Failure, Image, Migration, Schema, Slot, Timestamp, Ulid,
+    retention::RollbackTarget,
+};
 
 use super::{Fault, Truth, When, World, release};
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     host::Host,
     migrations::MigrationError,
     node::Attesters,
-    snapshots::{Manifest, SnapshotError, Snapshots, Wanted},
+    snapshots::{FORMAT, Globals, Manifest, SnapshotError, Snapshots, Wanted},
     traffic::{Traffic, TrafficError},
 };
 
@@ -156,7 +159,9 @@ impl Containers for Outside {
     }
 
     async fn load(&self, _: &Image, _: &std::path::Path) -> Result<(), ContainersError> {
-        Ok(())
+        self.call("containers.load", |_| ())
+            .await
+            .map_err(ContainersError::Other)
     }
 
     async fn start_slot(&self, slot: Slot, app: &App) -> Result<(), ContainersError> {
@@ -296,7 +301,7 @@ impl Database for Outside {
     async fn migrate(
         &self,
         migrations: &[Migration],
-        _: &(dyn Fn(&str) + Send + Sync),
+        _: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError> {
         let version = migrations.last().map(|m| m.version);
         let migrated = self.call("database.migrate", |truth| {
@@ -313,7 +318,7 @@ impl Database for Outside {
         &self,
         operation: Ulid,
         _: &[Migration],
-        _: &(dyn Fn(&str) + Send + Sync),
+        _: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError> {
         let rehearsed = self.call("database.rehearse", |truth| {
             assert!(
@@ -368,12 +373,23 @@ impl Snapshots for Outside {
     }
 
     async fn list(&self) -> Result<Vec<Manifest>, SnapshotError> {
-        Ok(self.0.truth().snapshots.clone())
+        let listed = self.call("snapshots.list", |truth| truth.snapshots.clone());
+        listed.await.map_err(SnapshotError::Other)
+    }
+
+    async fn prune(
+        &self,
+        _: &[RollbackTarget],
+        _: Timestamp,
+    ) -> Result<Vec<String>, SnapshotError> {
+        let pruned = self.call("snapshots.prune", |_| vec![]).await;
+        pruned.map_err(SnapshotError::Other)
     }
 }
 
 fn manifest(wanted: &Wanted, schema: Option<u64>) -> Manifest {
     Manifest {
+        format: FORMAT.into(),
         id: wanted.id,
         database: "togather".into(),
         dump: "togather.dump".into(),
@@ -383,6 +399,15 @@ fn manifest(wanted: &Wanted, schema: Option<u64>) -> Manifest {
         schema,
         bytes: 1,
         sha256: Digest::of(b"dump"),
+        server_version: "17.5".into(),
+        extensions: BTreeMap::new(),
+        rows: BTreeMap::new(),
+        fingerprint: Digest::of(b"catalogue"),
+        globals: Globals {
+            name: "togather.globals.sql".into(),
+            bytes: 0,
+            sha256: Digest::of(b""),
+        },
         verified_at: None,
     }
 }

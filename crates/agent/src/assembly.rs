@@ -1,0 +1,187 @@
+//! From the configuration to the node: each outside thing made and checked, none of them asked yet.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use togather_model::{Timestamp, retention::Policy};
+use tokio::time::timeout;
+
+use crate::{
+    config::Config,
+    containers::{Compose, Containers, ContainersError, Docker, compose::ComposeError},
+    database::{DatabaseError, DatabaseSettings, Postgres},
+    gate::Keys,
+    health::{HealthError, Http, HttpSettings},
+    host::{Host, Machine},
+    node::Node,
+    reload::Reloaded,
+    server::{Tls, TlsFilesError},
+    snapshots::{Dumps, SnapshotError, SnapshotSettings},
+    state::{State, StateError},
+    traffic::Caddy,
+};
+
+/// The longest one question to the app may take; longer if the soak tolerates more.
+const QUESTION: Duration = Duration::from_secs(5);
+
+/// Where Docker keeps its data unless it says otherwise.
+const DOCKER_DATA: &str = "/var/lib/docker";
+
+/// Everything outside that a node is made of.
+pub struct Parts {
+    /// What the node shows and whom it lets connect.
+    pub tls: Reloaded<Tls>,
+    /// Whose signatures count.
+    pub keys: Arc<Keys>,
+    /// Caddy, which is to be reloaded at the start.
+    pub caddy: Arc<Caddy>,
+    docker: Arc<Docker>,
+    http: Http,
+    database: Arc<Postgres>,
+    dumps: Dumps,
+}
+
+/// What of the configuration cannot be used. The program ends with exit code 10.
+#[derive(Debug, thiserror::Error)]
+pub enum AssemblyError {
+    /// Certificates or key.
+    #[error("the files under `tls` in agent.yml cannot be used")]
+    Tls(#[from] TlsFilesError),
+    /// Signers or roles.
+    #[error("the files under `signers`, `revoked_keys` or `roles` in agent.yml cannot be used: {}", .0.join("; "))]
+    Keys(Vec<String>),
+    /// The Compose file.
+    #[error("docker-compose.yml cannot be used")]
+    Compose(#[from] ComposeError),
+    /// Docker.
+    #[error("`docker` in deployment.yml cannot be used")]
+    Docker(#[source] ContainersError),
+    /// The app's addresses.
+    #[error("`app` or `proxy` in deployment.yml cannot be used")]
+    Health(#[from] HealthError),
+    /// The database.
+    #[error("`database` in deployment.yml cannot be used")]
+    Database(#[source] Box<DatabaseError>),
+    /// The snapshot store.
+    #[error("`snapshots.store` in agent.yml cannot be used")]
+    Snapshots(#[source] Box<SnapshotError>),
+}
+
+impl Parts {
+    /// Makes each part. Nothing is asked of the outside, and nothing is changed.
+    ///
+    /// # Errors
+    /// The first part that cannot be made.
+    pub fn of(config: &Config) -> Result<Self, AssemblyError> {
+        let (agent, deployment) = (&config.agent, &config.deployment);
+        let tls = Tls::of(agent.tls.clone())?;
+        let keys = Keys::new(
+            agent.signers.clone(),
+            agent.revoked_keys.clone(),
+            agent.roles.clone(),
+            Arc::new(Machine::new(vec![])),
+        );
+        let problems = keys.current().problems.clone();
+        if !problems.is_empty() {
+            return Err(AssemblyError::Keys(problems));
+        }
+        let proxy = &deployment.proxy;
+        let caddy = Caddy::new(
+            proxy.admin_socket.clone(),
+            proxy.caddyfile.clone(),
+            proxy.snippet.clone(),
+        );
+        let compose = Compose::load(
+            &config.compose,
+            &config.environment,
+            &deployment.app.service,
+        )?;
+        let docker = Docker::new(
+            &deployment.docker.socket,
+            compose,
+            deployment.app.port.get(),
+        );
+        let docker = Arc::new(docker.map_err(AssemblyError::Docker)?);
+        let http = Http::new(HttpSettings {
+            public_url: proxy.public_url.clone(),
+            health_path: deployment.app.health_path.clone(),
+            metrics_path: deployment.app.metrics_path.clone(),
+            timeout: QUESTION.max(deployment.strategy.soak_latency * 2),
+        })?;
+        let database = Postgres::new(DatabaseSettings {
+            url: config.database_url.clone(),
+            extensions: deployment.database.extensions.clone(),
+            lock_timeout: deployment.strategy.lock_timeout,
+            lock_retries: deployment.strategy.lock_retries,
+        });
+        let database = Arc::new(database.map_err(|e| AssemblyError::Database(Box::new(e)))?);
+        let snapshots = SnapshotSettings {
+            store: agent.snapshots.store.clone(),
+            service: deployment.database.service.clone(),
+            retention: Policy {
+                keep_for: deployment.database.snapshots.keep_for,
+                min_verified: deployment.database.snapshots.min_verified,
+            },
+        };
+        let dumps = Dumps::new(snapshots, docker.clone(), Arc::clone(&database));
+        Ok(Self {
+            tls,
+            keys: Arc::new(keys),
+            caddy: Arc::new(caddy),
+            docker,
+            http,
+            database,
+            dumps: dumps.map_err(|e| AssemblyError::Snapshots(Box::new(e)))?,
+        })
+    }
+
+    /// The node that these parts make, with its memory opened, or begun if there is none.
+    ///
+    /// # Errors
+    /// The state cannot be opened.
+    pub async fn into_node(self, config: &Config) -> Result<(Node, Reloaded<Tls>), StateError> {
+        let state = State::open(&config.agent.state.join("state.db"), Timestamp::now()).await?;
+        let host = Machine::new(written_to(config, &*self.docker).await);
+        let node = Node {
+            name: config.agent.node.name.to_string(),
+            strategy: config.deployment.strategy.clone(),
+            attesters: self.keys,
+            containers: self.docker,
+            traffic: self.caddy,
+            health: Arc::new(self.http),
+            database: self.database,
+            snapshots: Arc::new(self.dumps),
+            host: Arc::new(host) as Arc<dyn Host>,
+            state,
+        };
+        Ok((node, self.tls))
+    }
+}
+
+/// The folders whose file systems a deployment fills: the agent's own, local snapshots, Docker's.
+async fn written_to(config: &Config, docker: &dyn Containers) -> Vec<PathBuf> {
+    let engine = timeout(QUESTION, docker.engine()).await;
+    let docker_data = match engine {
+        Ok(Ok(engine)) => engine.data_root.into(),
+        // Docker comes up after us; then it is where it usually is.
+        Ok(Err(_)) | Err(_) => PathBuf::from(DOCKER_DATA),
+    };
+    let snapshots = config.agent.snapshots.store.to_file_path().ok();
+    [
+        Some(config.agent.state.clone()),
+        snapshots,
+        Some(docker_data),
+    ]
+    .into_iter()
+    .flatten()
+    .filter_map(|folder| {
+        folder
+            .ancestors()
+            .find(|above| above.exists())
+            .map(Path::to_owned)
+    })
+    .collect()
+}

@@ -1,0 +1,117 @@
+//! The node's configuration: `agent.yml`, `deployment.yml`, the provider's overlay and
+//! `.env.production`, read and checked whole before anything starts.
+//!
+//! All files lie in one folder, `agent.yml`'s; paths in them are relative to it. Every key but
+//! `node` and `fleet` has a default; `deploy/config/` states each of them. An unknown key, a value
+//! of the wrong kind or a secret that others can read is an error with file, line and key.
+
+mod agent;
+mod deployment;
+mod duration;
+mod environment;
+mod error;
+mod overlay;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use secrecy::SecretString;
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use agent::{AgentFile, Identity, SnapshotStore, TlsFiles};
+pub use deployment::{
+    AppSettings, DatabaseSection, DeploymentFile, DockerSettings, ProxySettings, SnapshotRetention,
+};
+pub use error::ConfigError;
+
+/// The provider whose overlay need not exist, because it changes nothing.
+const PLAIN_PROVIDER: &str = "docker";
+
+/// A node's configuration, checked. It holds secrets, so it has no `Debug`.
+pub struct Config {
+    /// `agent.yml`, its paths made absolute to its folder, with the provider's overlay applied.
+    pub agent: AgentFile,
+    /// `deployment.yml`, with the provider's overlay applied.
+    pub deployment: DeploymentFile,
+    /// The Compose file.
+    pub compose: PathBuf,
+    /// What `.env.production` says.
+    pub environment: BTreeMap<String, String>,
+    /// Where the database is, every `${VALUE}` filled in.
+    pub database_url: SecretString,
+}
+
+impl Config {
+    /// Reads everything that belongs to this `agent.yml`.
+    ///
+    /// # Errors
+    /// The first file that is missing, or not as it must be.
+    pub fn load(agent_yml: &Path) -> Result<Self, ConfigError> {
+        let folder = agent_yml.parent().unwrap_or_else(|| Path::new(""));
+        let agent = AgentFile::load(agent_yml)?.within(folder);
+        let deployment_yml = folder.join("deployment.yml");
+        let deployment = read_yaml(&deployment_yml)?.unwrap_or_default();
+
+        let overlay_yml = folder.join(format!("providers/{}.yml", agent.provider));
+        let is_needed = agent.provider.as_str() != PLAIN_PROVIDER;
+        let (agent, deployment) = if is_needed || overlay_yml.exists() {
+            overlay::apply(&overlay_yml, agent, deployment)?
+        } else {
+            (agent, deployment)
+        };
+
+        let environment = environment::load(&folder.join(".env.production"))?;
+        let database_url = environment::fill_in(
+            &deployment.database.url,
+            &environment,
+            &deployment_yml,
+            "database.url",
+        )?;
+        Ok(Self {
+            agent,
+            deployment,
+            compose: folder.join("docker-compose.yml"),
+            environment,
+            database_url: database_url.into(),
+        })
+    }
+
+    /// Every value in effect, as YAML. No secret is among them: of `.env.production` only the
+    /// names are told.
+    ///
+    /// # Errors
+    /// A path that is not UTF-8.
+    pub fn effective(&self) -> Result<String, serde_saphyr::SerializeError> {
+        #[derive(Serialize)]
+        struct Effective<'a> {
+            #[serde(flatten)]
+            agent: &'a AgentFile,
+            #[serde(flatten)]
+            deployment: DeploymentFile,
+            environment: Vec<&'a str>,
+        }
+        serde_saphyr::to_string(&Effective {
+            agent: &self.agent,
+            deployment: self.deployment.without_password(),
+            environment: self.environment.keys().map(String::as_str).collect(),
+        })
+    }
+}
+
+/// Reads a YAML file; `None`: it says nothing.
+fn read_yaml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ConfigError> {
+    let text = read(path)?;
+    serde_saphyr::from_str(&text).map_err(|error| ConfigError::yaml(path, &text, &error))
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,162 @@
+//! `deployment.yml`: the app, its database, its proxy, and how patient deployments are.
+
+use std::{num::NonZeroU16, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use togather_model::Strategy;
+use url::Url;
+
+use super::duration;
+
+/// `deployment.yml`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeploymentFile {
+    /// The app.
+    pub app: AppSettings,
+    /// Its database.
+    pub database: DatabaseSection,
+    /// The proxy in front of it.
+    pub proxy: ProxySettings,
+    /// The container engine.
+    pub docker: DockerSettings,
+    /// How patient, strict and careful deployments are.
+    pub strategy: Strategy,
+}
+
+/// The app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppSettings {
+    /// The Compose service that runs in the slots.
+    pub service: String,
+    /// The port the app listens on inside its container.
+    pub port: NonZeroU16,
+    /// The path of its health answer.
+    pub health_path: String,
+    /// The path of its Prometheus metrics; `null`: it has none.
+    pub metrics_path: Option<String>,
+}
+
+/// The database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseSection {
+    /// The Compose service in whose container `pg_dump` and `pg_restore` run.
+    pub service: String,
+    /// Where the agent reaches it; `${VALUES}` come from `.env.production`.
+    pub url: String,
+    /// The extensions it must have, by PostgreSQL's names for them.
+    pub extensions: Vec<String>,
+    /// How long its snapshots are kept.
+    pub snapshots: SnapshotRetention,
+}
+
+/// How long snapshots are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SnapshotRetention {
+    /// Snapshots older than this may go.
+    #[serde(with = "duration")]
+    pub keep_for: Duration,
+    /// So many verified ones stay, however old they are.
+    pub min_verified: usize,
+}
+
+/// Caddy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProxySettings {
+    /// The address the public uses.
+    pub public_url: Url,
+    /// Caddy's admin endpoint.
+    pub admin_socket: PathBuf,
+    /// The operator's Caddyfile.
+    pub caddyfile: PathBuf,
+    /// The file in it that the agent owns.
+    pub snippet: PathBuf,
+}
+
+/// The container engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DockerSettings {
+    /// Its socket.
+    pub socket: PathBuf,
+}
+
+impl DeploymentFile {
+    /// The same, fit to be shown: a password written into the database's address is left out.
+    pub(super) fn without_password(&self) -> Self {
+        let mut shown = self.clone();
+        let url = &mut shown.database.url;
+        if let Some((scheme, rest)) = url.split_once("://")
+            && let Some((who, place)) = rest.rsplit_once('@')
+            && let Some((user, password)) = who.split_once(':')
+            // The name of a variable is no secret, and helps to see what is in effect.
+            && !is_variable(password)
+        {
+            *url = format!("{scheme}://{user}:***@{place}");
+        }
+        shown
+    }
+}
+
+fn is_variable(text: &str) -> bool {
+    text.strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .is_some_and(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+}
+
+impl Default for AppSettings {
+    fn default() -> Self {
+        Self {
+            service: "app".into(),
+            port: NonZeroU16::new(8080).unwrap_or(NonZeroU16::MIN),
+            health_path: "/health".into(),
+            metrics_path: Some("/metrics".into()),
+        }
+    }
+}
+
+impl Default for DatabaseSection {
+    fn default() -> Self {
+        Self {
+            service: "db".into(),
+            url: "postgres://${POSTGRES_USER}:${POSTGRES_PASSWORD}@127.0.0.1:5432/${POSTGRES_DB}"
+                .into(),
+            extensions: ["postgis", "vector", "pg_trgm"].map(Into::into).into(),
+            snapshots: SnapshotRetention::default(),
+        }
+    }
+}
+
+impl Default for SnapshotRetention {
+    fn default() -> Self {
+        Self {
+            keep_for: Duration::from_hours(7 * 24),
+            min_verified: 3,
+        }
+    }
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        #[expect(clippy::expect_used, reason = "a constant, parsed in every test")]
+        let public_url = Url::parse("http://127.0.0.1").expect("an address");
+        Self {
+            public_url,
+            admin_socket: "/run/caddy/admin.sock".into(),
+            caddyfile: "/etc/caddy/Caddyfile".into(),
+            snippet: "/etc/caddy/togather/app.caddy".into(),
+        }
+    }
+}
+
+impl Default for DockerSettings {
+    fn default() -> Self {
+        Self {
+            socket: "/var/run/docker.sock".into(),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What is accepted, what is refused and with which words, and that the samples tell the truth.
+
+use std::os::unix::fs::PermissionsExt;
+
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+use super::*;
+
+const AGENT: &str =
+    "node: {name: node-1, id: 01JZZZZZZZZZZZZZZZZZZZZZZZ}\nfleet: 01JYYYYYYYYYYYYYYYYYYYYYYY\n";
+const ENVIRONMENT: &str = "POSTGRES_USER=togather\nPOSTGRES_PASSWORD=hunter2\nPOSTGRES_DB=events\n";
+
+/// A node's folder with the fewest files that make a configuration.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let least = [
+        ("agent.yml", AGENT),
+        ("deployment.yml", "# all as it is by default\n"),
+        (".env.production", ENVIRONMENT),
+    ];
+    for (name, text) in least.iter().chain(files) {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    folder
+}
+
+fn load(files: &[(&str, &str)]) -> Result<Config, String> {
+    let folder = folder(files);
+    Config::load(&folder.path().join("agent.yml")).map_err(|error| {
+        let place = format!("{}/", folder.path().display());
+        error.to_string().replace(&place, "")
+    })
+}
+
+#[test]
+fn two_keys_are_enough() {
+    let config = load(&[]).unwrap();
+    assert_eq!(config.deployment, DeploymentFile::default());
+    assert_eq!(config.agent.listen.to_string(), "0.0.0.0:7443");
+    assert_eq!(
+        config.database_url.expose_secret(),
+        "postgres://togather:hunter2@127.0.0.1:5432/events"
+    );
+}
+
+#[test]
+fn paths_are_relative_to_the_folder_of_agent_yml() {
+    let folder = folder(&[]);
+    let agent = Config::load(&folder.path().join("agent.yml"))
+        .unwrap()
+        .agent;
+    assert_eq!(agent.signers, folder.path().join("allowed_signers"));
+    assert_eq!(agent.tls.authority, folder.path().join("tls/ca.crt"));
+    assert_eq!(agent.tls.key(), folder.path().join("tls/node.key"));
+    assert_eq!(agent.state, Path::new("/var/lib/togather"));
+}
+
+#[test]
+fn an_overlay_changes_what_it_names_and_nothing_else() {
+    let config = load(&[
+        ("agent.yml", &format!("{AGENT}provider: aws\n")),
+        ("deployment.yml", "strategy: {soak: 5s, drain: 1s}\napp: {port: 9000}\n"),
+        (
+            "providers/aws.yml",
+            "snapshots: {store: s3://bucket/node-1}\nstrategy: {soak: 30s}\ndatabase: {extensions: [postgis]}\n",
+        ),
+    ])
+    .unwrap();
+    assert_eq!(config.agent.snapshots.store.as_str(), "s3://bucket/node-1");
+    let strategy = &config.deployment.strategy;
+    assert_eq!((strategy.soak.as_secs(), strategy.drain.as_secs()), (30, 1));
+    assert_eq!(config.deployment.app.port.get(), 9000);
+    assert_eq!(config.deployment.database.extensions, ["postgis"]);
+    assert_eq!(config.deployment.database.service, "db");
+}
+
+/// Each mistake with file, line, key, and what was expected.
+#[test]
+fn mistakes_are_told_with_file_line_and_key() {
+    let agent = |more: &str| ("agent.yml", format!("{AGENT}{more}"));
+    let deployment = |text: &str| ("deployment.yml", text.to_owned());
+    for (file, expected) in [
+        (
+            ("agent.yml", "fleet: x\n".to_owned()),
+            "agent.yml:1: `fleet`: ",
+        ),
+        (
+            (
+                "agent.yml",
+                "node: {name: a, id: 01JZZZZZZZZZZZZZZZZZZZZZZZ}\n".to_owned(),
+            ),
+            "missing",
+        ),
+        (agent("listen: 7443\n"), "agent.yml:3: `listen`: "),
+        (
+            agent("lisen: 0.0.0.0:7443\n"),
+            "agent.yml:3: `lisen`: unknown field",
+        ),
+        (
+            agent("tls:\n  ca: x\n"),
+            "agent.yml:4: `tls.ca`: unknown field",
+        ),
+        (
+            agent("provider: ../../etc/shadow\n"),
+            "agent.yml:3: `provider`: ",
+        ),
+        (
+            agent("snapshots:\n  # where\n  store: snapshots\n"),
+            "agent.yml:5: `snapshots.store`: ",
+        ),
+        (agent("provider: aws\n"), "cannot read providers/aws.yml"),
+        (
+            deployment("strategy:\n  soak: soon\n"),
+            "deployment.yml:2: `strategy.soak`: ",
+        ),
+        (
+            deployment("database:\n  snapshots:\n    keep_for: 7\n"),
+            "deployment.yml:3: `database.snapshots.keep_for`: expected a span of time such as `7d`",
+        ),
+        (
+            deployment("app:\n  port: 0\n"),
+            "deployment.yml:2: `app.port`: ",
+        ),
+        (deployment("app: [\n"), "deployment.yml:"),
+        (
+            deployment("strategy:\n  soak: 1s\n  soak: 2s\n"),
+            "deployment.yml:3: `strategy.soak`: ",
+        ),
+        (
+            ("providers/docker.yml", "\nnode: {}\n".to_owned()),
+            "providers/docker.yml:2: `node`: unknown field",
+        ),
+        (
+            deployment("database: {url: 'postgres://${WHO}@db/x'}\n"),
+            "deployment.yml: `database.url` refers to ${WHO}, which .env.production does not set; add a line `WHO=…` to it",
+        ),
+        (
+            (
+                ".env.production",
+                "A=b\n\nthis is no assignment\n".to_owned(),
+            ),
+            ".env.production:3: expected `NAME=value`",
+        ),
+    ] {
+        let told = load(&[(file.0, &file.1)]).err().expect(expected);
+        assert!(
+            told.contains(expected),
+            "expected `{expected}`, got `{told}`"
+        );
+    }
+}
+
+#[test]
+fn secrets_that_others_can_read_are_refused() {
+    let folder = folder(&[]);
+    let secrets = folder.path().join(".env.production");
+    std::fs::set_permissions(&secrets, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let told = Config::load(&folder.path().join("agent.yml"))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(told.contains("chmod 600"), "{told}");
+}
+
+#[test]
+fn what_is_shown_has_every_value_and_no_secret() {
+    let literal = "database: {url: 'postgres://bob:s3cret@127.0.0.1/x'}\n";
+    for (deployment, url) in [
+        (
+            "",
+            "postgres://${POSTGRES_USER}:${POSTGRES_PASSWORD}@127.0.0.1",
+        ),
+        (literal, "postgres://bob:***@127.0.0.1/x"),
+    ] {
+        let shown = load(&[("deployment.yml", deployment)])
+            .unwrap()
+            .effective()
+            .unwrap();
+        assert!(shown.contains(url), "{shown}");
+        assert!(
+            shown.contains("keep_for: 7d") && shown.contains("soak: 30s"),
+            "{shown}"
+        );
+        assert!(shown.contains("POSTGRES_PASSWORD"), "{shown}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("s3cret"),
+            "{shown}"
+        );
+    }
+}
+
+/// A broken line is told by its number: its text may be half a password.
+#[test]
+fn an_error_in_the_environment_does_not_quote_it() {
+    let told = load(&[(".env.production", "PASSWORD='hunter2\n")])
+        .err()
+        .unwrap();
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn the_documented_defaults_are_the_coded_ones() {
+    let agent = include_str!("../../../../deploy/config/agent.yml");
+    let coded: AgentFile = serde_saphyr::from_str(AGENT).unwrap();
+    let documented: AgentFile = serde_saphyr::from_str(agent).unwrap();
+    assert_eq!(documented, coded);
+    assert_states_every_key(agent, &serde_json::to_value(&coded).unwrap());
+
+    let deployment = include_str!("../../../../deploy/config/deployment.yml");
+    let documented: DeploymentFile = serde_saphyr::from_str(deployment).unwrap();
+    assert_eq!(documented, DeploymentFile::default());
+    assert_states_every_key(deployment, &serde_json::to_value(&documented).unwrap());
+}
+
+/// Every key is written in the file; one without a default, as a comment.
+fn assert_states_every_key(text: &str, coded: &Value) {
+    fn walk(path: &str, text: &str, written: &Value, coded: &Value) {
+        let Value::Object(coded) = coded else { return };
+        for (key, value) in coded {
+            match written.get(key) {
+                Some(written) => walk(&format!("{path}{key}."), text, written, value),
+                None => assert!(
+                    text.contains(&format!("# {key}:")),
+                    "{path}{key} is not stated"
+                ),
+            }
+        }
+    }
+    walk("", text, &serde_saphyr::from_str(text).unwrap(), coded);
+}
+
+#[test]
+fn the_sample_overlays_are_taken() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/config/providers");
+    for provider in ["docker", "aws", "gcp"] {
+        let overlay = std::fs::read_to_string(samples.join(format!("{provider}.yml"))).unwrap();
+        let config = load(&[
+            ("agent.yml", &format!("{AGENT}provider: {provider}\n")),
+            (&format!("providers/{provider}.yml"), &overlay),
+            (
+                ".env.production",
+                &format!("{ENVIRONMENT}DATABASE_HOST=db.internal\n"),
+            ),
+        ]);
+        assert!(config.is_ok(), "{provider}: {:?}", config.err());
+    }
+}

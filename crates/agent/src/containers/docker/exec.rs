@@ -1,0 +1,152 @@
+//! Programs inside running containers: streamed, or run to their end.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::{
+    container::LogOutput,
+    exec::{StartExecOptions, StartExecResults},
+    models::ExecConfig,
+};
+use futures::{FutureExt, StreamExt};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    super::{ContainersError, Exec, Finished, Output, Process},
+    Docker, refused,
+    tail::Tail,
+};
+
+/// How much of a command's output is kept.
+const KEPT_OUTPUT: usize = 4 * 1024;
+
+/// The largest piece of output that is passed on at once; Docker frames hold up to 32 KiB.
+const PIECE: usize = 64 * 1024;
+
+/// How long a program may go on after it closed its output, before its exit code is given up on.
+const LINGER: Duration = Duration::from_secs(60);
+
+/// The pause between two looks at a program that is about to end.
+const PAUSE: Duration = Duration::from_millis(20);
+
+#[async_trait]
+impl Exec for Docker {
+    async fn exec(
+        &self,
+        service: &str,
+        command: &[String],
+        environment: &[(String, String)],
+    ) -> Result<Process, ContainersError> {
+        let container = self.container_of(service).await?;
+        let environment = environment.iter();
+        let environment = environment.map(|(name, value)| format!("{name}={value}"));
+        self.attach(&container, command, environment.collect(), true)
+            .await
+    }
+}
+
+impl Docker {
+    /// Starts a program in this container.
+    async fn attach(
+        &self,
+        container: &str,
+        command: &[String],
+        environment: Vec<String>,
+        with_input: bool,
+    ) -> Result<Process, ContainersError> {
+        let client = self.client().await?;
+        let program = command.first().cloned().unwrap_or_default();
+        let config = ExecConfig {
+            attach_stdin: Some(with_input),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            env: Some(environment),
+            cmd: Some(command.to_vec()),
+            ..ExecConfig::default()
+        };
+        let created = client.create_exec(container, config).await;
+        let id = created
+            .map_err(|e| refused(format!("run `{program}` in {container}"), e))?
+            .id;
+        let options = StartExecOptions {
+            output_capacity: Some(PIECE),
+            ..StartExecOptions::default()
+        };
+        let started = client.start_exec(&id, Some(options)).await;
+        let started =
+            started.map_err(|e| refused(format!("start `{program}` in {container}"), e))?;
+        let StartExecResults::Attached { output, input } = started else {
+            return Err(ContainersError::Stream { program });
+        };
+        let named = program.clone();
+        let output = output.map(move |piece| match piece {
+            Ok(LogOutput::StdOut { message }) => Ok(Output::Stdout(message)),
+            Ok(LogOutput::StdErr { message }) => Ok(Output::Stderr(message)),
+            // Only a stream that broke off in the middle of a piece has anything else.
+            Ok(LogOutput::Console { .. } | LogOutput::StdIn { .. }) => {
+                Err(ContainersError::Stream {
+                    program: named.clone(),
+                })
+            }
+            Err(error) => Err(refused(format!("read what `{named}` prints"), error)),
+        });
+        Ok(Process {
+            stdin: input,
+            output: output.boxed(),
+            exit_code: exit_code(client, id, program).boxed(),
+        })
+    }
+
+    /// Runs a program to its end.
+    pub(super) async fn run(
+        &self,
+        container: &str,
+        command: &[String],
+        limit: Duration,
+    ) -> Result<Finished, ContainersError> {
+        let mut process = self.attach(container, command, Vec::new(), false).await?;
+        let mut tail = Tail::of(KEPT_OUTPUT);
+        let finished = timeout(limit, async {
+            while let Some(piece) = process.output.next().await {
+                match piece? {
+                    Output::Stdout(bytes) | Output::Stderr(bytes) => tail.push(&bytes),
+                }
+            }
+            process.exit_code.await
+        });
+        match finished.await {
+            Ok(exit_code) => Ok(Finished {
+                exit_code: exit_code?,
+                output: tail.text(),
+            }),
+            Err(_) => Err(ContainersError::TookTooLong {
+                command: command.join(" "),
+                limit,
+                output: tail.text(),
+            }),
+        }
+    }
+}
+
+/// Waits until the program is gone. Docker closes the streams a moment before it knows the code.
+async fn exit_code(
+    client: bollard::Docker,
+    id: String,
+    program: String,
+) -> Result<i64, ContainersError> {
+    let deadline = Instant::now() + LINGER;
+    loop {
+        let state = client.inspect_exec(&id).await;
+        let state = state.map_err(|e| refused(format!("say how `{program}` ended"), e))?;
+        if let (Some(false), Some(code)) = (state.running, state.exit_code) {
+            return Ok(code);
+        }
+        if Instant::now() > deadline {
+            return Err(ContainersError::StillRunning {
+                program,
+                waited: LINGER,
+            });
+        }
+        sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,270 @@
+//! Deployments and rollbacks, one at a time: from an order to a plan, from a plan to its ending.
+//!
+//! What was begun is carried on whether or not anyone stays connected, and taken up again when the
+//! agent was interrupted.
+
+mod wanted;
+
+use std::{sync::Arc, time::Duration};
+
+use togather_model::{
+    Failure, FailureKind, Operation, OperationState, Plan, Ulid,
+    planner::{self, Request},
+};
+use togather_trust::OperatorName;
+use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    deploy::{Deployment, journal::new_id},
+    leases::{self, Proof},
+    node::Node,
+    state::StateError,
+};
+
+use wanted::Chosen;
+pub use wanted::Wanted;
+
+/// How long to wait before an interrupted operation, whose journal could not be read, is tried
+/// again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The node's deployments and rollbacks.
+#[derive(Clone)]
+pub struct Operations {
+    node: Node,
+    under_way: TaskTracker,
+    /// Between the look at what is under way and the entry in the journal, nobody else may begin.
+    beginning: Arc<Mutex<()>>,
+}
+
+/// A deployment or rollback that was ordered.
+#[derive(Debug, Clone)]
+pub struct Ordered {
+    /// The operation's id, chosen by whoever orders it.
+    pub id: Ulid,
+    /// Who orders it.
+    pub operator: OperatorName,
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// A soak other than the node's own.
+    pub soak: Option<Duration>,
+    /// The lease it is ordered under.
+    pub lease: Proof,
+}
+
+/// What a node would do.
+#[derive(Debug)]
+pub struct Preview {
+    /// The plan, or everything that stands in the way.
+    pub plan: Result<Plan, Vec<Failure>>,
+    /// The image comes as an archive that is not on the node yet.
+    pub image_missing: bool,
+}
+
+impl Operations {
+    /// The operations of this node.
+    #[must_use]
+    pub fn new(node: Node) -> Self {
+        Self {
+            node,
+            under_way: TaskTracker::new(),
+            beginning: Arc::default(),
+        }
+    }
+
+    /// Says what would be done. Changes nothing.
+    pub async fn preview(&self, wanted: &Wanted, soak: Option<Duration>) -> Preview {
+        let chosen = match wanted.choose(&self.node).await {
+            Ok(chosen) => chosen,
+            Err(failure) => {
+                return Preview {
+                    plan: Err(vec![failure]),
+                    image_missing: false,
+                };
+            }
+        };
+        let id = new_id(self.node.host.now());
+        Preview {
+            plan: self.plan(&chosen, id, soak).await,
+            image_missing: chosen.image_missing(&self.node).await,
+        }
+    }
+
+    /// Begins an operation, or returns the one with this id if the node knows it.
+    ///
+    /// The call may be given up at any moment: what was begun is carried out all the same.
+    ///
+    /// # Errors
+    /// The lease is not the operator's, another operation is under way, or something stands in the
+    /// way of the plan. Nothing was begun.
+    pub async fn begin(&self, ordered: Ordered) -> Result<Operation, Failure> {
+        let this = self.clone();
+        let beginning = tokio::spawn(async move { this.begin_alone(ordered).await });
+        beginning.await.unwrap_or_else(|broken| {
+            Err(Failure::caused_by(
+                FailureKind::Other,
+                "beginning the operation was broken off",
+                &broken,
+            )
+            .next("look at the agent's journal on the node"))
+        })
+    }
+
+    async fn begin_alone(&self, ordered: Ordered) -> Result<Operation, Failure> {
+        let _alone = self.beginning.lock().await;
+        let state = &self.node.state;
+        let known = state.operation(ordered.id).await;
+        if let Some(known) = known.map_err(|e| unreadable(&e))? {
+            return ordered.wanted.must_be_that_of(&known).map(|()| known);
+        }
+        if self.under_way.is_closed() {
+            return Err(Failure::new(FailureKind::Held, "the agent is stopping")
+                .next("send the command again once it has started"));
+        }
+        leases::check(&self.node, &ordered.operator, ordered.lease).await?;
+        if let Some((running, _)) = state.running().await.map_err(|e| unreadable(&e))? {
+            return Err(leases::busy(&running));
+        }
+        let chosen = ordered.wanted.choose(&self.node).await?;
+        let plan = self.plan(&chosen, ordered.id, ordered.soak).await;
+        let plan = plan.map_err(one_of)?;
+        // Looking at the node takes a moment; the lease may have been lost in it.
+        leases::check(&self.node, &ordered.operator, ordered.lease).await?;
+        let operation = self.operation(&ordered, &plan);
+        chosen.keep(&self.node).await.map_err(|e| unreadable(&e))?;
+        let begun = state.begin_operation(&operation, &plan).await;
+        begun.map_err(|e| unreadable(&e))?;
+        self.carry_out(operation.clone(), plan, chosen);
+        Ok(operation)
+    }
+
+    async fn plan(
+        &self,
+        chosen: &Chosen,
+        operation_id: Ulid,
+        soak: Option<Duration>,
+    ) -> Result<Plan, Vec<Failure>> {
+        let request = Request {
+            operation_id,
+            kind: chosen.kind,
+            release_id: chosen.release_id,
+            soak,
+        };
+        let observed = self.node.observe().await;
+        planner::plan(&observed, &chosen.release, &self.node.strategy, &request)
+    }
+
+    fn operation(&self, ordered: &Ordered, plan: &Plan) -> Operation {
+        Operation {
+            id: ordered.id,
+            kind: plan.kind,
+            operator: ordered.operator.to_string(),
+            rollout: Some(ordered.lease.holder),
+            release: plan.release,
+            version: plan.version.clone(),
+            state: OperationState::Running,
+            started_at: self.node.host.now(),
+            ended_at: None,
+            failure: None,
+        }
+    }
+
+    fn carry_out(&self, operation: Operation, plan: Plan, chosen: Chosen) {
+        let node = self.node.clone();
+        self.under_way.spawn(async move {
+            let deployment = Deployment::new(&node, &operation, &plan, &chosen.release);
+            let ending = Box::pin(deployment.carry_out()).await;
+            tracing::info!(operation = %operation.id, %ending, "operation ended");
+        });
+    }
+
+    /// Takes up what an interruption left, if anything. Until that has ended, nothing else begins.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn resume(&self) -> Result<Option<Operation>, StateError> {
+        let Some((operation, plan)) = self.node.state.running().await? else {
+            return Ok(None);
+        };
+        let (node, found) = (self.node.clone(), operation.clone());
+        self.under_way.spawn(async move {
+            while let Err(failure) = Box::pin(take_up(&node, &operation, &plan)).await {
+                tracing::error!(operation = %operation.id, %failure, "it could not be taken up; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+        });
+        Ok(Some(found))
+    }
+
+    /// Waits for what is under way, at most this long. Returns whether anything still is; that is
+    /// taken up when the agent starts again.
+    pub async fn wait(&self, within: Duration) -> bool {
+        self.under_way.close();
+        tokio::time::timeout(within, self.under_way.wait())
+            .await
+            .is_err()
+    }
+}
+
+async fn take_up(node: &Node, operation: &Operation, plan: &Plan) -> Result<(), Failure> {
+    let release = node.state.release(operation.release).await;
+    let release = release.map_err(|e| unreadable(&e))?.ok_or_else(|| {
+        Failure::new(
+            FailureKind::Other,
+            format!(
+                "the release {} is not in the agent's state",
+                operation.release
+            ),
+        )
+    })?;
+    let ending = Deployment::new(node, operation, plan, &release)
+        .resume()
+        .await?;
+    tracing::info!(operation = %operation.id, %ending, "the interrupted operation ended");
+    Ok(())
+}
+
+/// Several refusals as one: the first decides, the others are told with it.
+fn one_of(refusals: Vec<Failure>) -> Failure {
+    let mut refusals = refusals.into_iter();
+    let Some(mut first) = refusals.next() else {
+        return Failure::new(FailureKind::Other, "the node refused without a reason");
+    };
+    for other in refusals {
+        first.causes.push(format!("also, {other}"));
+        first.next.extend(other.next);
+    }
+    first
+}
+
+fn unreadable(error: &StateError) -> Failure {
+    match error {
+        StateError::Busy => Failure::new(FailureKind::Held, error.to_string())
+            .next("wait for it to end, then run the command again"),
+        StateError::Sqlite(_) | StateError::Schema(_) | StateError::Unreadable { .. } => {
+            Failure::caused_by(FailureKind::Other, "nothing was begun", error)
+                .next("look at `df -h` and the agent's journal on the node")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_refusals_the_first_decides_and_none_is_lost() {
+        let refusals = vec![
+            Failure::new(FailureKind::Migration, "the schema is dirty").next("repair it"),
+            Failure::new(FailureKind::Other, "the disk is full").next("free some room"),
+        ];
+        let failure = one_of(refusals);
+        assert_eq!(failure.kind, FailureKind::Migration);
+        assert_eq!(
+            failure.to_string(),
+            "the schema is dirty: also, the disk is full"
+        );
+        assert_eq!(failure.next, ["repair it", "free some room"]);
+    }
+}

@@ -1,0 +1,334 @@
+//! A node as its operators use it: lease, plan, deploy, follow, look, go back.
+
+use togather_model::{EventKind, Step};
+use togather_proto::v1::{OperationState, plan_request, plan_response};
+
+use super::*;
+use crate::operations::Wanted;
+
+const SOAK: Duration = Duration::from_millis(2);
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Orders a deployment and returns its id; it may still be under way.
+async fn order(bench: &Bench, by: &Operator, body: Body) -> String {
+    let signed = bench.signed(by, body);
+    let mut client = bench.client(by).deployments;
+    let answer = client.deploy(signed).await.unwrap().into_inner();
+    answer.operation.unwrap().id
+}
+
+#[tokio::test]
+async fn a_release_is_planned_deployed_followed_and_remembered() {
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Deployer);
+    let mut client = bench.client(&alice);
+    let file = release("2.0.0", 2).to_bytes().unwrap();
+    let question = v1::PlanRequest {
+        wanted: Some(plan_request::Wanted::Release(file.into())),
+        soak: None,
+    };
+    let answer = client
+        .deployments
+        .plan(question)
+        .await
+        .unwrap()
+        .into_inner();
+    let Some(plan_response::Answer::Plan(plan)) = answer.answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!((plan.version.as_str(), plan.migrations), ("2.0.0", vec![2]));
+    assert!(!answer.image_missing);
+
+    let rollout = Ulid::generate();
+    let lease = bench.lease(&alice, rollout).await;
+    let id = order(&bench, &alice, deploy("2.0.0", SOAK, &lease)).await;
+    let events = client.follow(&id, 0).await;
+    assert!(matches!(events[0].kind, EventKind::Started { .. }));
+    assert!(matches!(
+        events.last().unwrap().kind,
+        EventKind::Completed { .. }
+    ));
+
+    let question = v1::HistoryRequest {
+        rollout_id: Some(rollout.to_string()),
+        ..v1::HistoryRequest::default()
+    };
+    let history = client
+        .deployments
+        .history(question)
+        .await
+        .unwrap()
+        .into_inner()
+        .operations;
+    assert_eq!(history.len(), 1);
+    assert_eq!(
+        (history[0].id.as_str(), history[0].state()),
+        (id.as_str(), OperationState::Done)
+    );
+
+    let status = client
+        .nodes
+        .status(v1::StatusRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(status.live.unwrap().version, "2.0.0");
+    assert_eq!(status.health.unwrap().status, "healthy");
+    assert_eq!(status.schema.unwrap().version, Some(2));
+    assert_eq!(status.last.unwrap().id, id);
+    assert_eq!(status.lease.unwrap().operator, "alice");
+    assert_eq!(status.drift, Vec::<String>::new());
+    assert_eq!(status.last_snapshot.unwrap().reason, "pre-migration");
+}
+
+#[tokio::test]
+async fn whoever_attaches_again_misses_nothing_and_gets_nothing_twice() {
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Deployer);
+    let lease = bench.lease(&alice, Ulid::generate()).await;
+    let id = order(&bench, &alice, deploy("2.0.0", SOAK, &lease)).await;
+    let client = bench.client(&alice);
+    let all = client.follow(&id, 0).await;
+    assert!(
+        all.iter()
+            .map(|event| event.sequence)
+            .eq(1..=all.len() as u64)
+    );
+    for after in 1..=all.len() {
+        assert_eq!(
+            client.follow(&id, after as u64).await,
+            all[after..],
+            "after {after}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_thing_at_a_time_touches_the_node() {
+    let bench = Bench::start().await;
+    let (alice, bob) = (
+        bench.admit("alice", Role::Deployer),
+        bench.admit("bob", Role::Admin),
+    );
+    let lease = bench.lease(&alice, Ulid::generate()).await;
+    let stolen = bench.signed(&bob, deploy("3.0.0", SOAK, &lease));
+    let told = failure(
+        bench
+            .client(&bob)
+            .send(method::DEPLOY, stolen)
+            .await
+            .unwrap_err(),
+    );
+    assert_eq!(told.kind, FailureKind::Held);
+    assert!(told.what.contains("taken by alice"), "{told}");
+
+    order(&bench, &alice, deploy("2.0.0", LONG, &lease)).await;
+    let second = bench.signed(&alice, deploy("3.0.0", SOAK, &lease));
+    let told = failure(
+        bench
+            .client(&alice)
+            .send(method::DEPLOY, second)
+            .await
+            .unwrap_err(),
+    );
+    assert_eq!(told.kind, FailureKind::Held);
+    assert!(
+        told.what
+            .contains("2.0.0 is being brought to this node by alice"),
+        "{told}"
+    );
+    // Her lease has run out meanwhile, but not what she began under it.
+    bench.clock.move_by(120);
+    let rival = bench.signed(&bob, acquire(Ulid::generate()));
+    let told = failure(
+        bench
+            .client(&bob)
+            .send(method::ACQUIRE_LEASE, rival)
+            .await
+            .unwrap_err(),
+    );
+    assert_eq!(told.kind, FailureKind::Held);
+}
+
+/// A cut stream says nothing about the operation: no ending is made up.
+#[tokio::test]
+async fn a_stream_that_ends_with_the_agent_has_no_ending() {
+    let mut bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Deployer);
+    let lease = bench.lease(&alice, Ulid::generate()).await;
+    let id = order(&bench, &alice, deploy("2.0.0", LONG, &lease)).await;
+    let wanted = v1::FollowRequest {
+        operation_id: id,
+        after_sequence: 0,
+    };
+    let mut client = bench.client(&alice).deployments;
+    let mut events = client.follow(wanted).await.unwrap().into_inner();
+    let first = events.message().await.unwrap().unwrap();
+    bench.stop().await;
+    let mut heard = vec![first];
+    while let Ok(Some(event)) = events.message().await {
+        heard.push(event);
+    }
+    let endings = heard.into_iter().filter(|event| {
+        togather_model::Event::try_from(event.clone())
+            .unwrap()
+            .kind
+            .is_ending()
+    });
+    assert_eq!(endings.count(), 0);
+}
+
+#[tokio::test]
+async fn what_an_interruption_left_is_taken_up_at_the_start_where_all_can_see_it() {
+    let mut bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Deployer);
+    bench.stop().await;
+    let file = release("2.0.0", 2).to_bytes().unwrap();
+    let wanted = Wanted::Release(file.clone().into());
+    let plan = Operations::new(bench.node.clone())
+        .preview(&wanted, None)
+        .await
+        .plan
+        .unwrap();
+    let operation = togather_model::Operation {
+        id: plan.operation_id,
+        kind: plan.kind,
+        operator: "alice".into(),
+        rollout: None,
+        release: plan.release,
+        version: plan.version.clone(),
+        state: togather_model::OperationState::Running,
+        started_at: bench.clock.now(),
+        ended_at: None,
+        failure: None,
+    };
+    let (state, now) = (&bench.node.state, bench.clock.now());
+    state.keep_release(&file).await.unwrap();
+    state.begin_operation(&operation, &plan).await.unwrap();
+    let begun = EventKind::StepStarted {
+        step: Step::StartSlot,
+    };
+    state
+        .append_event(&operation, "node-1", Ulid::generate(), now, begun)
+        .await
+        .unwrap();
+
+    bench.serve().await;
+    let events = bench
+        .client(&alice)
+        .follow(&operation.id.to_string(), 0)
+        .await;
+    let resumed = EventKind::Resumed {
+        forward: false,
+        interrupted: Some(Step::StartSlot),
+    };
+    assert_eq!(events[1].kind, resumed);
+    assert!(matches!(
+        events.last().unwrap().kind,
+        EventKind::Undone { .. }
+    ));
+    assert_eq!(bench.world.facts().serving.as_deref(), Some("1.0.0"));
+}
+
+#[tokio::test]
+async fn a_lost_lease_is_told_before_anything_is_touched() {
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Deployer);
+    let holder = Ulid::generate();
+    let old = bench.lease(&alice, holder).await;
+    bench.lease(&alice, holder).await;
+    let signed = bench.signed(&alice, deploy("2.0.0", SOAK, &old));
+    let told = failure(
+        bench
+            .client(&alice)
+            .send(method::DEPLOY, signed)
+            .await
+            .unwrap_err(),
+    );
+    assert_eq!(told.kind, FailureKind::Held);
+    assert_eq!(bench.world.calls_since_restart(), 0);
+}
+
+#[tokio::test]
+async fn rollback_brings_the_version_before_back() {
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Deployer);
+    let mut client = bench.client(&alice);
+    let lease = bench.lease(&alice, Ulid::generate()).await;
+    let back = |version: Option<&str>| {
+        Body::Rollback(v1::Rollback {
+            version: version.map(Into::into),
+            soak: Some(time::duration(SOAK)),
+            lease: Some(lease.clone()),
+        })
+    };
+    let nowhere = bench.signed(&alice, back(None));
+    let told = failure(client.deployments.rollback(nowhere).await.unwrap_err());
+    assert!(told.what.contains("no version ran"), "{told}");
+
+    for version in ["2.0.0", "3.0.0"] {
+        let id = order(&bench, &alice, deploy(version, SOAK, &lease)).await;
+        client.follow(&id, 0).await;
+    }
+    for (to, expected) in [(None, "2.0.0"), (Some("3.0.0"), "3.0.0")] {
+        let signed = bench.signed(&alice, back(to));
+        let answer = client
+            .deployments
+            .rollback(signed)
+            .await
+            .unwrap()
+            .into_inner();
+        let operation = answer.operation.unwrap();
+        assert_eq!(operation.kind(), v1::OperationKind::Rollback);
+        client.follow(&operation.id, 0).await;
+        assert_eq!(bench.world.facts().serving.as_deref(), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_rollout_is_remembered_with_its_lease_until_it_is_over() {
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Deployer);
+    let mut client = bench.client(&alice);
+    let holder = Ulid::generate();
+    let rollout = v1::StoredRollout {
+        rollout: b"as the controller wrote it".to_vec().into(),
+        release: b"the release file".to_vec().into(),
+    };
+    let acquire = Body::AcquireLease(v1::AcquireLease {
+        holder: holder.to_string(),
+        lifetime: None,
+        rollout: Some(rollout.clone()),
+    });
+    client
+        .send(method::ACQUIRE_LEASE, bench.signed(&alice, acquire))
+        .await
+        .unwrap();
+    let end = |ending: &str| {
+        Body::EndRollout(v1::EndRollout {
+            rollout_id: holder.to_string(),
+            ending: ending.into(),
+        })
+    };
+    let unknown = client
+        .send(method::END_ROLLOUT, bench.signed(&alice, end("won")))
+        .await;
+    assert!(
+        failure(unknown.unwrap_err())
+            .to_string()
+            .contains("expected one of done")
+    );
+    client
+        .send(method::END_ROLLOUT, bench.signed(&alice, end("done")))
+        .await
+        .unwrap();
+    let known = client
+        .nodes
+        .rollouts(v1::RolloutsRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(known.rollouts.len(), 1);
+    assert_eq!(known.rollouts[0].rollout, Some(rollout));
+    assert_eq!(known.rollouts[0].ending, "done");
+}

@@ -1,0 +1,150 @@
+//! Taking a snapshot: `pg_dump` streamed into the store, what it holds counted in the same view of
+//! the data, the manifest last.
+
+use sqlx::Connection;
+use togather_model::Digest;
+
+use super::{
+    Dumps,
+    contents::Contents,
+    error::SnapshotError,
+    manifest::{FORMAT, Globals, Manifest, Names, Wanted},
+    program::{Progress, Sink},
+    store::json,
+};
+use crate::database::{Database, DatabaseError};
+
+/// How long `pg_dump` waits for its lock on a table: behind a running ALTER TABLE it would queue,
+/// and everybody else behind it.
+const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
+/// More than any server's roles take.
+const MOST_GLOBALS: usize = 4 << 20;
+
+impl Dumps {
+    /// Takes a snapshot. After a failure nothing of it is left in the store.
+    pub(super) async fn take(
+        &self,
+        wanted: &Wanted,
+        say: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Manifest, SnapshotError> {
+        self.store.prepare().await?;
+        let names = Names::new(self.database.name(), wanted);
+        let taken = self.dump_and_count(wanted, &names, say).await;
+        if !matches!(taken, Ok(_) | Err(SnapshotError::Taken(_))) {
+            self.clear_away(&names).await;
+        }
+        taken
+    }
+
+    async fn dump_and_count(
+        &self,
+        wanted: &Wanted,
+        names: &Names,
+        say: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Manifest, SnapshotError> {
+        let failed = |e| DatabaseError::from_sqlx("the view to be dumped could not be opened", e);
+        let globals = self.globals(wanted, names).await?;
+        let mut session = self.database.session("togather-agent").await?;
+        // Kept open until the dump is over: it is what keeps the exported snapshot alive.
+        let mut view = session
+            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await
+            .map_err(failed)?;
+        let snapshot: String = sqlx::query_scalar("SELECT pg_export_snapshot()")
+            .fetch_one(&mut *view)
+            .await
+            .map_err(failed)?;
+        let counted = async { Ok(Contents::count(&mut view).await?) };
+        let dumped = self.dump(wanted, names, &snapshot, say);
+        let (contents, (bytes, sha256)) = tokio::try_join!(counted, dumped)?;
+        view.rollback().await.map_err(failed)?;
+        let manifest = Manifest {
+            format: FORMAT.to_owned(),
+            id: wanted.id,
+            database: self.database.name().to_owned(),
+            dump: names.dump(),
+            taken_at: wanted.at,
+            reason: wanted.reason,
+            git_commit: wanted.git_commit.clone(),
+            schema: contents.schema,
+            bytes,
+            sha256,
+            server_version: contents.server_version,
+            extensions: contents.extensions,
+            rows: contents.rows,
+            fingerprint: contents.fingerprint,
+            globals,
+            verified_at: None,
+        };
+        let name = names.manifest();
+        self.store.create(&name, json(&name, &manifest)?).await?;
+        Ok(manifest)
+    }
+
+    /// Streams the dump into the store. Returns its size and SHA-256.
+    async fn dump(
+        &self,
+        wanted: &Wanted,
+        names: &Names,
+        snapshot: &str,
+        say: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<(u64, Digest), SnapshotError> {
+        // A dump is never larger than the database.
+        let at_most = self.database.bytes().await?;
+        let mut upload = self.store.upload(&names.dump(), at_most).await?;
+        let snapshot = format!("--snapshot={snapshot}");
+        let database = format!("--dbname={}", conninfo(self.database.name()));
+        let arguments = [
+            "--format=custom",
+            "--compress=zstd:3",
+            LOCK_WAIT,
+            &snapshot,
+            &database,
+        ];
+        let dumped = async {
+            let (_stdin, program) = self.start("pg_dump", wanted.id, &arguments).await?;
+            let progress = Progress::new("dumped", None, say);
+            program.follow(Sink::Upload(&mut upload, progress)).await
+        };
+        match dumped.await {
+            Ok(()) => upload.finish().await,
+            Err(e) => {
+                upload.abort().await;
+                Err(e)
+            }
+        }
+    }
+
+    /// Stores the server's roles beside the dump, without their passwords.
+    async fn globals(&self, wanted: &Wanted, names: &Names) -> Result<Globals, SnapshotError> {
+        let database = format!("--dbname={}", conninfo(self.database.name()));
+        let arguments = ["--globals-only", "--no-role-passwords", &database];
+        let (_stdin, program) = self.start("pg_dumpall", wanted.id, &arguments).await?;
+        let mut sql = Vec::new();
+        program.follow(Sink::Memory(&mut sql, MOST_GLOBALS)).await?;
+        let globals = Globals {
+            name: names.globals(),
+            bytes: sql.len() as u64,
+            sha256: Digest::of(&sql),
+        };
+        self.store.create(&globals.name, sql).await?;
+        Ok(globals)
+    }
+
+    /// Removes what a failed snapshot left. What cannot be removed now is no snapshot all the same,
+    /// and pruning finds it.
+    async fn clear_away(&self, names: &Names) {
+        for name in [names.manifest(), names.dump(), names.globals()] {
+            if let Err(error) = self.store.remove(&name).await {
+                tracing::warn!(%error, "{name} of a failed snapshot is left in the store");
+            }
+        }
+    }
+}
+
+/// A connection string that names this database and nothing else, whatever its name: given alone, a
+/// name with `=` in it would be taken for a whole connection string.
+pub(super) fn conninfo(database: &str) -> String {
+    let escaped = database.replace('\\', "\\\\").replace('\'', "\\'");
+    format!("dbname='{escaped}'")
+}

@@ -1,0 +1,103 @@
+//! Why there is no snapshot, or none to rely on.
+
+use togather_model::Ulid;
+
+use crate::{containers::ContainersError, database::DatabaseError};
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The store's address cannot be used.
+    #[error("the snapshot store `{address}` cannot be used: {why}")]
+    Address {
+        /// The address, without any secret.
+        address: String,
+        /// Why not.
+        why: String,
+    },
+    /// The store did not do what was asked. The texts of object_store repeat their sources', so
+    /// theirs is the whole of it.
+    #[error("the snapshot store did not {doing}: {why}")]
+    Store {
+        /// What was asked.
+        doing: String,
+        /// What stood in the way.
+        why: String,
+    },
+    /// The database did not answer, or refused.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A program could not be run beside the database.
+    #[error("{program} could not be run in the database's container")]
+    Container {
+        /// The program.
+        program: &'static str,
+        /// What the container engine said.
+        #[source]
+        source: ContainersError,
+    },
+    /// A program ran and failed.
+    #[error("{program} ended with exit code {exit_code}{}", printed(.said))]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// Its exit code.
+        exit_code: i64,
+        /// The end of what it printed on standard error.
+        said: String,
+    },
+    /// A program printed more than can be right.
+    #[error("{program} printed more than {limit} bytes")]
+    TooMuch {
+        /// The program.
+        program: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// No snapshot has this id.
+    #[error(
+        "there is no snapshot {0} in the store; `togather-ctl snapshot list` shows those there are"
+    )]
+    Unknown(Ulid),
+    /// A manifest with this name is there already.
+    #[error("the store holds another snapshot's manifest by the name {0}")]
+    Taken(String),
+    /// The dump is not what was stored.
+    #[error("{dump} is damaged: {why}; do not rely on it, take another snapshot")]
+    Damaged {
+        /// The dump's name.
+        dump: String,
+        /// What does not match.
+        why: String,
+    },
+    /// What was restored is not what was dumped.
+    #[error("{dump} was restored, but differs from what was there when it was taken: {}", .differences.join("; "))]
+    Differs {
+        /// The dump's name.
+        dump: String,
+        /// How, a phrase each.
+        differences: Vec<String>,
+    },
+    /// Some manifests cannot be read, or lack their dump.
+    #[error("the store holds what is no whole snapshot: {}; look at it and remove it by hand", .0.join("; "))]
+    Unreadable(Vec<String>),
+    /// For stand-ins in tests.
+    #[error("{0}")]
+    Other(String),
+}
+
+fn printed(said: &str) -> String {
+    match said.trim() {
+        "" => String::new(),
+        said => format!(": {said}"),
+    }
+}
+
+impl SnapshotError {
+    pub(super) fn store(doing: impl Into<String>, error: &object_store::Error) -> Self {
+        Self::Store {
+            doing: doing.into(),
+            why: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Forgetting snapshots, by policy and by name.
+
+use std::time::Duration;
+
+use togather_model::{
+    Timestamp, Ulid,
+    retention::{Facts, RollbackTarget, judge},
+};
+
+use super::{
+    Dumps,
+    error::SnapshotError,
+    manifest::{Manifest, Names},
+    shelf::Orphan,
+};
+
+/// Parts without a manifest are left alone for as long as a snapshot under way could take.
+const UNDER_WAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Dumps {
+    /// Forgets what nothing asks to keep. Returns the dumps' names, and those of leftovers.
+    pub(super) async fn forget_by_policy(
+        &self,
+        rollback_targets: &[RollbackTarget],
+        now: Timestamp,
+    ) -> Result<Vec<String>, SnapshotError> {
+        let survey = self.survey().await?;
+        let facts: Vec<Facts> = survey.snapshots.iter().map(facts).collect();
+        let judged = judge(&facts, &self.retention, rollback_targets, now);
+        let mut forgotten = Vec::new();
+        for (snapshot, (_, reasons)) in survey.snapshots.iter().zip(judged) {
+            if reasons.is_empty() {
+                self.remove(snapshot).await?;
+                forgotten.push(snapshot.dump.clone());
+            }
+        }
+        for Orphan { name, stored_at } in survey.orphans {
+            let age = stored_at.duration_until(now);
+            if age.is_positive() && age.unsigned_abs() > UNDER_WAY {
+                self.store.remove(&name).await?;
+                forgotten.push(name);
+            }
+        }
+        match survey.unreadable.is_empty() {
+            true => Ok(forgotten),
+            // Everything else is done; this has to be looked at by somebody.
+            false => Err(SnapshotError::Unreadable(survey.unreadable)),
+        }
+    }
+
+    /// Forgets this snapshot, whatever the policy says.
+    ///
+    /// # Errors
+    /// There is no such snapshot, or the store does not do it.
+    pub async fn forget(&self, id: Ulid) -> Result<(), SnapshotError> {
+        let manifest = self.find(id).await?;
+        self.remove(&manifest).await
+    }
+
+    /// The manifest goes first: from then on it is no snapshot, so that an interruption leaves none
+    /// that could not be restored, only leftovers that the next pruning finds.
+    async fn remove(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
+        let names = Names::of_part(&manifest.dump).ok_or(SnapshotError::Unknown(manifest.id))?;
+        for name in [
+            names.manifest(),
+            names.dump(),
+            names.globals(),
+            names.verified(),
+        ] {
+            self.store.remove(&name).await?;
+        }
+        Ok(())
+    }
+}
+
+fn facts(manifest: &Manifest) -> Facts {
+    Facts {
+        id: manifest.id,
+        taken_at: manifest.taken_at,
+        verified: manifest.verified_at.is_some(),
+        schema: manifest.schema,
+    }
+}

@@ -1,0 +1,129 @@
+//! What the store holds: whole snapshots, and what is none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectMeta;
+use togather_model::{Timestamp, Ulid};
+
+use super::{
+    Dumps,
+    error::SnapshotError,
+    manifest::{FORMAT, MANIFEST, Manifest, Names, Verified},
+};
+
+/// How many small objects are read at once.
+const AT_ONCE: usize = 8;
+
+/// Everything the store holds.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The snapshots, newest first.
+    pub snapshots: Vec<Manifest>,
+    /// Manifests that make no sense or lack their dump, with why.
+    pub unreadable: Vec<String>,
+    /// Parts of snapshots without a manifest: of one under way, or of an interrupted one.
+    pub orphans: Vec<Orphan>,
+}
+
+/// A part of a snapshot without a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its name.
+    pub name: String,
+    /// When it was stored.
+    pub stored_at: Timestamp,
+}
+
+impl Dumps {
+    /// Looks at everything in the store.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn survey(&self) -> Result<Survey, SnapshotError> {
+        let listed: BTreeMap<String, ObjectMeta> = self.store.names().await?.into_iter().collect();
+        let manifests = listed.keys().filter(|name| name.ends_with(MANIFEST));
+        let reads: Vec<_> = manifests
+            .map(|name| self.read_manifest(name, &listed))
+            .collect();
+        let read: Vec<Result<Manifest, String>> =
+            stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        let mut survey = Survey::default();
+        for manifest in read {
+            match manifest {
+                Ok(manifest) => survey.snapshots.push(manifest),
+                Err(why) => survey.unreadable.push(why),
+            }
+        }
+        survey.snapshots.sort_by_key(|s| (s.taken_at, s.id));
+        survey.snapshots.reverse();
+        survey.orphans = orphans(&listed);
+        Ok(survey)
+    }
+
+    /// The snapshot with this id. What else the store holds does not matter here.
+    pub(super) async fn find(&self, id: Ulid) -> Result<Manifest, SnapshotError> {
+        let survey = self.survey().await?;
+        let found = survey.snapshots.into_iter().find(|s| s.id == id);
+        found.ok_or(match survey.unreadable.is_empty() {
+            true => SnapshotError::Unknown(id),
+            false => SnapshotError::Unreadable(survey.unreadable),
+        })
+    }
+
+    /// The inner error says why it is no snapshot.
+    async fn read_manifest(
+        &self,
+        name: &str,
+        listed: &BTreeMap<String, ObjectMeta>,
+    ) -> Result<Result<Manifest, String>, SnapshotError> {
+        let mut manifest: Manifest = match self.store.read(name).await? {
+            Ok(manifest) => manifest,
+            Err(e) => return Ok(Err(format!("{name} is no manifest ({e})"))),
+        };
+        let Some(names) = Names::of_part(name) else {
+            return Ok(Err(format!("{name} is no manifest's name")));
+        };
+        if manifest.format != FORMAT {
+            let format = &manifest.format;
+            return Ok(Err(format!("{name} has the format {format}, not {FORMAT}")));
+        }
+        if manifest.dump != names.dump() {
+            return Ok(Err(format!("{name} is about {}", manifest.dump)));
+        }
+        let Some(dump) = listed.get(&manifest.dump) else {
+            return Ok(Err(format!("{name} lacks its dump")));
+        };
+        if dump.size != manifest.bytes {
+            return Ok(Err(format!(
+                "{} has {} bytes, its manifest says {}",
+                manifest.dump, dump.size, manifest.bytes
+            )));
+        }
+        if listed.contains_key(&names.verified()) {
+            match self.store.read::<Verified>(&names.verified()).await? {
+                Ok(mark) if mark.id == manifest.id && mark.sha256 == manifest.sha256 => {
+                    manifest.verified_at = Some(mark.verified_at);
+                }
+                Ok(_) => return Ok(Err(format!("{} is about another dump", names.verified()))),
+                Err(e) => return Ok(Err(format!("{} is no mark ({e})", names.verified()))),
+            }
+        }
+        Ok(Ok(manifest))
+    }
+}
+
+fn orphans(listed: &BTreeMap<String, ObjectMeta>) -> Vec<Orphan> {
+    let with_manifest: BTreeSet<&str> = listed.keys().map(String::as_str).collect();
+    let orphan = |(name, meta): (&String, &ObjectMeta)| {
+        let manifest = Names::of_part(name)?.manifest();
+        if with_manifest.contains(manifest.as_str()) {
+            return None;
+        }
+        Some(Orphan {
+            name: name.clone(),
+            stored_at: Timestamp::from_second(meta.last_modified.timestamp()).ok()?,
+        })
+    };
+    listed.iter().filter_map(orphan).collect()
+}

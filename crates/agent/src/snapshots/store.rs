@@ -1,0 +1,298 @@
+//! The store, and the constant memory with which large objects go into and come out of it.
+
+use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use object_store::{
+    ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, WriteMultipart,
+    local::LocalFileSystem, path::Path,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+use togather_model::Digest;
+use url::Url;
+
+use super::error::SnapshotError;
+
+/// The smallest part S3 allows but for the last one.
+const PART: usize = 5 << 20;
+/// S3 counts parts up to 10,000; a dump of this database gets larger ones in time.
+const MOST_PARTS: u64 = 9_000;
+/// Parts on their way at once: more would only take memory.
+const IN_FLIGHT: usize = 2;
+/// How much is asked for at once when reading. Ranges, so that no request takes long.
+const PIECE: u64 = 4 << 20;
+
+/// A place for snapshots in an object store.
+pub(super) struct Store {
+    objects: Arc<dyn ObjectStore>,
+    prefix: Path,
+    /// The folder, if it is a local one.
+    folder: Option<PathBuf>,
+}
+
+impl Store {
+    /// Reads the address and the environment; nothing is asked of the store yet.
+    pub(super) fn at(url: &Url) -> Result<Self, SnapshotError> {
+        let refused = |why: String| SnapshotError::Address {
+            address: named(url),
+            why,
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refused(
+                "credentials belong into the environment, not into the address".into(),
+            ));
+        }
+        let (scheme, prefix) = ObjectStoreScheme::parse(url).map_err(|e| refused(e.to_string()))?;
+        if scheme == ObjectStoreScheme::Local {
+            let folder = url
+                .to_file_path()
+                .map_err(|()| refused("expected `file:///` and an absolute path".into()))?;
+            return Ok(Self {
+                // What is said to be stored must survive a power cut.
+                objects: Arc::new(LocalFileSystem::new().with_fsync(true)),
+                prefix,
+                folder: Some(folder),
+            });
+        }
+        // By prefix: object_store would take a mere `TIMEOUT` or `REGION` for its own as well.
+        let ours = |(name, _): &(String, String)| {
+            ["AWS_", "GOOGLE_", "AZURE_"]
+                .iter()
+                .any(|p| name.starts_with(p))
+        };
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        // Its own limit of 30 s for a request is too short for a slow line.
+        let options = std::iter::once(("timeout".to_owned(), "120s".to_owned()))
+            .chain(variables.filter(ours))
+            .map(|(name, value)| (name.to_lowercase(), value));
+        let (objects, prefix) =
+            object_store::parse_url_opts(url, options).map_err(|e| refused(e.to_string()))?;
+        Ok(Self {
+            objects: objects.into(),
+            prefix,
+            folder: None,
+        })
+    }
+
+    /// A store that was made elsewhere.
+    pub(super) fn over(objects: Arc<dyn ObjectStore>, url: &Url) -> Self {
+        Self {
+            objects,
+            prefix: Path::from(url.path()),
+            folder: None,
+        }
+    }
+
+    fn path(&self, name: &str) -> Path {
+        self.prefix.clone().join(name)
+    }
+
+    /// Makes a local folder that nobody else may look into, if it is not there.
+    pub(super) async fn prepare(&self) -> Result<(), SnapshotError> {
+        let Some(folder) = self.folder.clone() else {
+            return Ok(());
+        };
+        let doing = format!("make the folder {}", folder.display());
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        let made = tokio::task::spawn_blocking(move || builder.create(folder)).await;
+        made.unwrap_or_else(|e| Err(e.into()))
+            .map_err(|e| SnapshotError::Store {
+                doing,
+                why: e.to_string(),
+            })
+    }
+
+    /// Begins an object that is written bit by bit. Nothing of it can be seen before it is finished.
+    pub(super) async fn upload(&self, name: &str, at_most: u64) -> Result<Upload, SnapshotError> {
+        let begun = self.objects.put_multipart(&self.path(name)).await;
+        let begun = begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?;
+        let part = usize::try_from(at_most / MOST_PARTS)
+            .unwrap_or(PART)
+            .max(PART);
+        Ok(Upload {
+            name: name.to_owned(),
+            parts: Some(WriteMultipart::new_with_chunk_size(begun, part)),
+            sha256: Sha256::new(),
+            bytes: 0,
+        })
+    }
+
+    /// Stores a small object that must not be there yet. One with the very same bytes is this one:
+    /// an answer got lost and the request was repeated.
+    pub(super) async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<(), SnapshotError> {
+        let path = self.path(name);
+        let failed = |e: object_store::Error| SnapshotError::store(format!("take {name}"), &e);
+        let bytes = Bytes::from(bytes);
+        let put = |mode: PutMode| {
+            self.objects
+                .put_opts(&path, bytes.clone().into(), mode.into())
+        };
+        match put(PutMode::Create).await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                let found = self.objects.get(&path).await.map_err(failed)?;
+                match found.bytes().await.map_err(failed)? == bytes {
+                    true => Ok(()),
+                    false => Err(SnapshotError::Taken(name.to_owned())),
+                }
+            }
+            // A store without conditional writes: the id in the name makes it unique.
+            Err(object_store::Error::NotImplemented { .. }) => {
+                put(PutMode::Overwrite).await.map(|_| ()).map_err(failed)
+            }
+            Err(e) => Err(failed(e)),
+        }
+    }
+
+    /// Stores a small object in place of the one there may be.
+    pub(super) async fn replace(
+        &self,
+        name: &str,
+        value: &impl Serialize,
+    ) -> Result<(), SnapshotError> {
+        let path = self.path(name);
+        let put = self.objects.put(&path, json(name, value)?.into()).await;
+        put.map(|_| ())
+            .map_err(|e| SnapshotError::store(format!("take {name}"), &e))
+    }
+
+    /// Reads a small object; the inner error says why it makes no sense.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> Result<Result<T, serde_json::Error>, SnapshotError> {
+        let failed = |e: object_store::Error| SnapshotError::store(format!("give {name}"), &e);
+        let found = self.objects.get(&self.path(name)).await.map_err(failed)?;
+        let bytes = found.bytes().await.map_err(failed)?;
+        Ok(serde_json::from_slice(&bytes))
+    }
+
+    /// Reads a large object of this size from beginning to end.
+    pub(super) fn pieces(
+        &self,
+        name: &str,
+        size: u64,
+    ) -> impl Stream<Item = Result<Bytes, SnapshotError>> + Send + use<> {
+        let (objects, path, name) = (Arc::clone(&self.objects), self.path(name), name.to_owned());
+        let begins = (0..size.div_ceil(PIECE)).map(|piece| piece * PIECE);
+        stream::iter(begins)
+            .map(move |begin| {
+                let (objects, path, name) = (Arc::clone(&objects), path.clone(), name.clone());
+                async move {
+                    let range = begin..(begin + PIECE).min(size);
+                    let piece = objects.get_range(&path, range).await;
+                    piece.map_err(|e| SnapshotError::store(format!("give {name}"), &e))
+                }
+            })
+            .buffered(IN_FLIGHT)
+    }
+
+    /// What the place holds, by name.
+    pub(super) async fn names(&self) -> Result<Vec<(String, ObjectMeta)>, SnapshotError> {
+        let listed: Result<Vec<ObjectMeta>, _> =
+            self.objects.list(Some(&self.prefix)).try_collect().await;
+        let listed =
+            listed.map_err(|e| SnapshotError::store("say which snapshots it holds", &e))?;
+        let name = |meta: ObjectMeta| {
+            let mut parts = meta.location.prefix_match(&self.prefix)?;
+            let name = parts.next()?.as_ref().to_owned();
+            // What lies deeper is not ours.
+            parts.next().is_none().then_some((name, meta.clone()))
+        };
+        Ok(listed.into_iter().filter_map(name).collect())
+    }
+
+    /// Removes an object. One that is gone is fine.
+    pub(super) async fn remove(&self, name: &str) -> Result<(), SnapshotError> {
+        match self.objects.delete(&self.path(name)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(SnapshotError::store(format!("remove {name}"), &e)),
+        }
+    }
+}
+
+/// Bytes as JSON, for people to read as well.
+pub(super) fn json(name: &str, value: &impl Serialize) -> Result<Vec<u8>, SnapshotError> {
+    serde_json::to_vec_pretty(value).map_err(|e| SnapshotError::Store {
+        doing: format!("take {name}"),
+        why: e.to_string(),
+    })
+}
+
+fn named(url: &Url) -> String {
+    format!(
+        "{}://{}{}",
+        url.scheme(),
+        url.host_str().unwrap_or_default(),
+        url.path()
+    )
+}
+
+/// An object under way. If it is let go of before its end, what was sent of it is taken back.
+pub(super) struct Upload {
+    name: String,
+    parts: Option<WriteMultipart>,
+    sha256: Sha256,
+    bytes: u64,
+}
+
+impl Upload {
+    /// How much was written.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Writes; waits while enough parts are on their way.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        if let Some(parts) = &mut self.parts {
+            let room = parts.wait_for_capacity(IN_FLIGHT).await;
+            room.map_err(|e| SnapshotError::store(format!("take {}", self.name), &e))?;
+            parts.write(bytes);
+        }
+        self.sha256.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Makes the object visible. Returns its size and SHA-256.
+    pub(super) async fn finish(mut self) -> Result<(u64, Digest), SnapshotError> {
+        if let Some(parts) = self.parts.take() {
+            let finished = parts.finish().await;
+            finished.map_err(|e| SnapshotError::store(format!("take {}", self.name), &e))?;
+        }
+        let sha256 = std::mem::take(&mut self.sha256).finalize();
+        Ok((self.bytes, Digest::from_bytes(sha256.into())))
+    }
+
+    /// Takes back what was sent.
+    pub(super) async fn abort(mut self) {
+        if let Some(parts) = self.parts.take() {
+            take_back(parts, &self.name).await;
+        }
+    }
+}
+
+async fn take_back(parts: WriteMultipart, name: &str) {
+    if let Err(error) = parts.abort().await {
+        tracing::warn!(
+            %error,
+            "what was sent of {name} could not be taken back; a lifecycle rule for unfinished uploads removes it"
+        );
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let (Some(parts), Ok(runtime)) =
+            (self.parts.take(), tokio::runtime::Handle::try_current())
+        {
+            let name = std::mem::take(&mut self.name);
+            runtime.spawn(async move { take_back(parts, &name).await });
+        }
+    }
+}

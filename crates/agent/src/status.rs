@@ -1,0 +1,142 @@
+//! What is true on the node now, asked of everything at once and within a few seconds: what cannot
+//! be asked is told as such, and never holds up the rest.
+
+mod drift;
+
+use std::{future::Future, time::Duration};
+
+use togather_model::{
+    Failure, FailureKind, Lease, Live, Operation, OperationState, Schema, Timestamp,
+};
+use tokio::time::timeout;
+
+use crate::{
+    containers::SlotContainer, health::Answer, node::Node, snapshots::Manifest, state::StateError,
+};
+
+/// How long each thing may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is true on the node.
+#[derive(Debug)]
+pub struct Status {
+    /// When, by the node's clock.
+    pub at: Timestamp,
+    /// The release it means to serve; `None` on an empty node.
+    pub live: Option<Live>,
+    /// What answers in the live slot; `None` where nothing should.
+    pub health: Option<Result<Answer, Silence>>,
+    /// The database's schema; `None` when it could not be asked.
+    pub schema: Option<Schema>,
+    /// The newest snapshot.
+    pub last_snapshot: Option<Manifest>,
+    /// The lease, while it lives.
+    pub lease: Option<Lease>,
+    /// The operation under way.
+    pub running: Option<Operation>,
+    /// The last operation that ended.
+    pub last: Option<Operation>,
+    /// What differs from what the node means to be, a sentence each.
+    pub drift: Vec<String>,
+}
+
+/// Why there was no answer, causes and all.
+pub type Silence = String;
+
+/// What the outside answered.
+struct Seen {
+    live: Result<Option<Live>, Silence>,
+    live_slot: Option<togather_model::Slot>,
+    slots: [Result<Option<SlotContainer>, Silence>; 2],
+    public: Result<Answer, Silence>,
+    schema: Result<Schema, Silence>,
+    switchable: Result<(), Silence>,
+    snapshots: Result<Vec<Manifest>, Silence>,
+}
+
+/// Asks everything.
+///
+/// # Errors
+/// The agent's own state cannot be read.
+pub async fn status(node: &Node) -> Result<Status, StateError> {
+    let running = node.state.running().await?.map(|(operation, _)| operation);
+    let recent = node.state.operations(None, 2).await?;
+    let last = recent
+        .into_iter()
+        .find(|operation| operation.state != OperationState::Running);
+    let now = node.host.now();
+    let lease = node.state.lease().await?.filter(|lease| lease.is_live(now));
+
+    let seen = look(node).await;
+    let health = match seen.live_slot {
+        Some(slot) => Some(within("the app does not answer", node.health.slot(slot)).await),
+        None => None,
+    };
+    // While an operation is under way, the node is between what it was and what it will be.
+    let drift = match &running {
+        Some(_) => Vec::new(),
+        None => drift::find(&seen, health.as_ref(), node.strategy.retire),
+    };
+    Ok(Status {
+        at: now,
+        health,
+        schema: seen.schema.ok(),
+        last_snapshot: seen.snapshots.ok().and_then(|all| all.into_iter().next()),
+        live: seen.live.ok().flatten(),
+        lease,
+        running,
+        last,
+        drift,
+    })
+}
+
+async fn look(node: &Node) -> Seen {
+    let [blue, green] = togather_model::Slot::ALL;
+    let (live, live_slot, blue, green, public, schema, switchable, snapshots) = tokio::join!(
+        within("the live version is not known", node.live()),
+        within("the live slot is not known", node.traffic.live()),
+        within("Docker does not answer", node.containers.slot(blue)),
+        within("Docker does not answer", node.containers.slot(green)),
+        within("the public path does not answer", node.health.public()),
+        within("the schema is not known", schema(node)),
+        within("a traffic switch would not work", node.traffic.ready()),
+        within("the snapshots are not known", node.snapshots.list()),
+    );
+    Seen {
+        live,
+        live_slot: live_slot.ok().flatten(),
+        slots: [blue, green],
+        public,
+        schema,
+        switchable,
+        snapshots,
+    }
+}
+
+/// The schema; before the first deployment there is no database to ask.
+async fn schema(node: &Node) -> Result<Schema, Failure> {
+    let exists = node
+        .containers
+        .base_exists()
+        .await
+        .map_err(|e| Failure::caused_by(FailureKind::Other, "Docker does not answer", &e))?;
+    if !exists {
+        return Ok(Schema::NoDatabase);
+    }
+    node.database
+        .schema()
+        .await
+        .map_err(|e| Failure::caused_by(FailureKind::Other, "the database does not answer", &e))
+}
+
+/// An answer, or what is not so without it, and why.
+async fn within<T, E: std::error::Error>(
+    otherwise: &str,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, Silence> {
+    match timeout(PATIENCE, answer).await {
+        Ok(answer) => answer
+            .map_err(|error| Failure::caused_by(FailureKind::Other, otherwise, &error).to_string()),
+        Err(_) => Err(format!("{otherwise}: no answer within {PATIENCE:?}")),
+    }
+}

@@ -1,0 +1,228 @@
+//! What differs from what the node means to be, a sentence each. Pure: from what was seen.
+
+use togather_model::{Schema, Slot, settings::Retire};
+
+use super::{Seen, Silence};
+use crate::{containers::SlotContainer, health::Answer};
+
+/// Everything that differs.
+pub(super) fn find(
+    seen: &Seen,
+    health: Option<&Result<Answer, Silence>>,
+    retire: Retire,
+) -> Vec<String> {
+    let mut drift = Vec::new();
+    for silent in [
+        seen.live.as_ref().err(),
+        seen.schema.as_ref().err(),
+        seen.snapshots.as_ref().err(),
+        seen.switchable.as_ref().err(),
+    ] {
+        drift.extend(silent.cloned());
+    }
+    if let Ok(Schema::At {
+        version,
+        dirty: true,
+    }) = seen.schema
+    {
+        drift.push(format!(
+            "the schema is dirty: migration {version} failed half-way, and nothing is deployed until that is put right"
+        ));
+    }
+    for (slot, held) in Slot::ALL.into_iter().zip(&seen.slots) {
+        drift.extend(of_slot(slot, held, seen.live_slot, retire));
+    }
+    if let Some(slot) = seen.live_slot {
+        drift.extend(of_traffic(seen, slot));
+        drift.extend(of_version(seen, slot, health));
+    }
+    drift
+}
+
+fn of_slot(
+    slot: Slot,
+    held: &Result<Option<SlotContainer>, Silence>,
+    live_slot: Option<Slot>,
+    retire: Retire,
+) -> Option<String> {
+    let is_live = live_slot == Some(slot);
+    match held {
+        Err(silence) => Some(silence.clone()),
+        Ok(None) if is_live => Some(format!("{slot} gets the traffic, but holds no container")),
+        Ok(Some(held)) if is_live && !held.running => Some(format!(
+            "{slot} gets the traffic, but {} in it does not run (exit code {})",
+            held.version,
+            held.exit_code
+                .map_or_else(|| "unknown".to_owned(), |code| code.to_string())
+        )),
+        Ok(Some(held)) if !is_live && held.running && retire == Retire::Stop => Some(format!(
+            "{} runs in {slot}, which does not get the traffic",
+            held.version
+        )),
+        Ok(_) => None,
+    }
+}
+
+/// What the proxy does, against what the snippet on disk says.
+fn of_traffic(seen: &Seen, slot: Slot) -> Option<String> {
+    match &seen.public {
+        Err(silence) => Some(silence.clone()),
+        Ok(Answer {
+            slot: Some(served), ..
+        }) if *served != slot => Some(format!(
+            "the proxy sends traffic to {served}, but its snippet says {slot}: reload it, or restart the agent"
+        )),
+        Ok(_) => None,
+    }
+}
+
+/// What answers, against what should.
+fn of_version(seen: &Seen, slot: Slot, health: Option<&Result<Answer, Silence>>) -> Option<String> {
+    match (&seen.live, health) {
+        (Ok(None), _) => Some(format!(
+            "{slot} gets the traffic, but its container is not of a release this node knows"
+        )),
+        (Ok(Some(live)), Some(Ok(answer))) if !answer.is_commit(&live.git_commit) => Some(format!(
+            "{} should answer in {slot} as commit {}, but {} does",
+            live.version,
+            live.git_commit,
+            answer.git_commit.as_deref().unwrap_or("another")
+        )),
+        (Ok(Some(_)) | Err(_), _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use togather_model::{Digest, Live};
+
+    use super::*;
+
+    fn container(version: &str, running: bool) -> SlotContainer {
+        SlotContainer {
+            release: Some(Digest::of(b"release")),
+            version: version.into(),
+            running,
+            exit_code: (!running).then_some(137),
+        }
+    }
+
+    fn answer(commit: &str, slot: Slot) -> Answer {
+        Answer {
+            http_status: 200,
+            status: Some("healthy".into()),
+            version: Some("2.0.0".into()),
+            git_commit: Some(commit.into()),
+            slot: Some(slot),
+            checks: vec![],
+            latency: Duration::ZERO,
+        }
+    }
+
+    /// A node as it should be: 2.0.0 in green, 1.0.0 stopped in blue.
+    fn sound() -> Seen {
+        Seen {
+            live: Ok(Some(Live {
+                slot: Slot::Green,
+                release: Digest::of(b"release"),
+                version: "2.0.0".into(),
+                git_commit: "c0ffee0c0ffee".into(),
+                schema: 2,
+            })),
+            live_slot: Some(Slot::Green),
+            slots: [
+                Ok(Some(container("1.0.0", false))),
+                Ok(Some(container("2.0.0", true))),
+            ],
+            public: Ok(answer("c0ffee0c0ffee", Slot::Green)),
+            schema: Ok(Schema::At {
+                version: 2,
+                dirty: false,
+            }),
+            switchable: Ok(()),
+            snapshots: Ok(vec![]),
+        }
+    }
+
+    fn found(change: impl FnOnce(&mut Seen)) -> Vec<String> {
+        let mut seen = sound();
+        change(&mut seen);
+        let health = Ok(answer("c0ffee0c0ffee", Slot::Green));
+        find(&seen, Some(&health), Retire::Stop)
+    }
+
+    #[test]
+    fn a_node_that_is_as_it_should_be_has_no_drift() {
+        assert_eq!(found(|_| ()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_difference_is_one_sentence() {
+        for (drift, sentence) in [
+            (
+                found(|seen| seen.slots[1] = Ok(None)),
+                "green gets the traffic, but holds no container",
+            ),
+            (
+                found(|seen| seen.slots[1] = Ok(Some(container("2.0.0", false)))),
+                "does not run (exit code 137)",
+            ),
+            (
+                found(|seen| seen.slots[0] = Ok(Some(container("1.0.0", true)))),
+                "1.0.0 runs in blue, which does not get",
+            ),
+            (
+                found(|seen| seen.public = Ok(answer("c0ffee", Slot::Blue))),
+                "sends traffic to blue, but its snippet says green",
+            ),
+            (
+                found(|seen| seen.public = Err("the public path did not answer".into())),
+                "the public path did not answer",
+            ),
+            (
+                found(|seen| {
+                    seen.schema = Ok(Schema::At {
+                        version: 2,
+                        dirty: true,
+                    })
+                }),
+                "migration 2 failed half-way",
+            ),
+            (
+                found(|seen| seen.schema = Err("the database did not answer".into())),
+                "the database did not answer",
+            ),
+            (
+                found(|seen| seen.switchable = Err("Caddy did not answer".into())),
+                "Caddy did not answer",
+            ),
+            (
+                found(|seen| seen.live = Ok(None)),
+                "not of a release this node knows",
+            ),
+        ] {
+            assert_eq!(drift.len(), 1, "{drift:?}");
+            assert!(
+                drift[0].contains(sentence),
+                "expected `{sentence}`, got {drift:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_commit_in_the_live_slot_is_told() {
+        let health = Ok(answer("deadbeefdead", Slot::Green));
+        let drift = find(&sound(), Some(&health), Retire::Stop);
+        assert!(drift[0].contains("but deadbeefdead does"), "{drift:?}");
+    }
+
+    #[test]
+    fn where_the_old_version_is_kept_running_that_is_no_drift() {
+        let mut seen = sound();
+        seen.slots[0] = Ok(Some(container("1.0.0", true)));
+        let health = Ok(answer("c0ffee0c0ffee", Slot::Green));
+        assert!(find(&seen, Some(&health), Retire::Keep).is_empty());
+    }
+}

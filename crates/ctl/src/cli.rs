@@ -1,0 +1,123 @@
+//! The command line, and the one place where errors become exit codes.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    commands::{self, Context},
+    error::Error,
+    ui::{Output, Ui},
+};
+
+/// Rolls releases across a fleet of Togather nodes, and shows how the nodes are.
+#[derive(Parser)]
+#[command(name = "togather-ctl", version, after_long_help = MORE_HELP)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const MORE_HELP: &str = "\
+Exit codes:
+  0   done
+  1   failed for another reason
+  2   the command line is wrong
+  3   refused: another deployment or rollout holds the node
+  4   the new version was not healthy; the node went back
+  5   a migration failed
+  6   a node could not be reached
+  7   refused: not signed by, or not allowed to, this operator
+  8   stuck: an undo failed and a human is needed
+  10  the configuration is wrong
+  130 interrupted; nodes that are in the middle of a deployment finish on their own
+
+Environment:
+  TOGATHER_FLEET  the fleet file, if --fleet does not name one
+  SSH_AUTH_SOCK   ssh-agent, which signs for keys that it holds
+  NO_COLOR        no colours, whatever the terminal can do
+
+Data goes to standard output, everything else to standard error. With --output json, standard
+output is one JSON document (or JSON lines, while a rollout or rollback runs) and nothing else;
+each document's `schema` field names its form. Questions are asked on a terminal only; without one,
+--yes is needed.";
+
+#[derive(Args)]
+struct Global {
+    /// The fleet file [default: ./fleet.yml, then togather/fleet.yml in your configuration folder]
+    #[arg(long, global = true, env = "TOGATHER_FLEET", value_name = "PATH")]
+    fleet: Option<PathBuf>,
+    /// The form of what goes to standard output
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    output: Output,
+    /// The SSH key that signs commands: a private key, or a .pub whose other half ssh-agent has
+    /// [default: the one the fleet file names]
+    #[arg(long, global = true, value_name = "KEY")]
+    identity: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(commands::init::Init),
+    #[command(subcommand)]
+    Node(commands::node::Node),
+    #[command(subcommand)]
+    Release(commands::release::Release),
+    Rollout(commands::rollout::Rollout),
+    Rollback(commands::rollback::Rollback),
+    Status(commands::status::Status),
+    History(commands::history::History),
+    #[command(subcommand)]
+    Lock(commands::lock::Lock),
+}
+
+/// Runs the controller with these arguments, the program's name first. Whatever goes wrong has been
+/// said on standard error when this returns.
+pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help and version are such answers too, with exit code 0.
+            let _ = answer.print();
+            return u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    let ui = Ui::new(cli.global.output);
+    let context = Context {
+        ui,
+        fleet: cli.global.fleet,
+        identity: cli.global.identity,
+    };
+    match Box::pin(carry_out(cli.command, &context)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn carry_out(command: Command, context: &Context) -> Result<(), Error> {
+    match command {
+        Command::Init(init) => init.run(context),
+        Command::Node(node) => node.run(context),
+        Command::Release(release) => release.run(context).await,
+        Command::Rollout(rollout) => rollout.run(context).await,
+        Command::Rollback(rollback) => rollback.run(context).await,
+        Command::Status(status) => status.run(context).await,
+        Command::History(history) => history.run(context).await,
+        Command::Lock(lock) => lock.run(context).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,149 @@
+//! `release`: one file that says what is deployed.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use togather_model::{
+    Hook, Image, Timestamp,
+    release::{Attestation, Release as Content, SCHEMA},
+};
+
+use super::{Context, span};
+use crate::{
+    client::Archive,
+    error::{Error, Result},
+    files, release,
+    ui::release::ReleaseInfo,
+};
+
+const SIGNATURE: &str = "-----BEGIN SSH SIGNATURE-----";
+
+/// Make release files and look into them
+#[derive(Subcommand)]
+pub(crate) enum Release {
+    Create(Box<Create>),
+    Inspect(Inspect),
+}
+
+/// Make a release file out of an image, a commit and migrations
+///
+/// The file's SHA-256 is the release's id: nodes check it, and keep the bytes as they are.
+#[derive(Args)]
+pub(crate) struct Create {
+    /// The version people say, for example 1.4.0
+    #[arg(long)]
+    version: String,
+    /// The full git commit the image was built from
+    #[arg(long, value_name = "SHA40")]
+    commit: String,
+    /// The image, by digest: a tag may name something else tomorrow
+    #[arg(long, value_name = "REPOSITORY@sha256:…", value_parser = release::image)]
+    #[arg(required_unless_present = "archive", conflicts_with = "archive")]
+    image: Option<Image>,
+    /// Instead of --image: the file that `docker save` wrote, for hosts without a registry
+    #[arg(long, value_name = "FILE")]
+    archive: Option<PathBuf>,
+    /// The folder of migrations in golang-migrate's format
+    #[arg(long, value_name = "DIR")]
+    migrations: Option<PathBuf>,
+    /// Code built for this schema or a later one also runs on this release's; it decides what can
+    /// be rolled back to afterwards
+    #[arg(long, value_name = "N")]
+    oldest_schema: Option<u64>,
+    /// A command run inside the new container before it gets traffic; can be given several times
+    #[arg(long = "hook", value_name = "COMMAND", value_parser = words)]
+    hooks: Vec<Words>,
+    /// How long each hook may take
+    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = span)]
+    hook_timeout: Duration,
+    /// When the image was built [default: now]
+    #[arg(long, value_name = "TIME")]
+    built_at: Option<Timestamp>,
+    /// The CI's signature (SSHSIG) over commit and digest
+    #[arg(long, value_name = "FILE")]
+    attestation: Option<PathBuf>,
+    /// Where the release file goes; one that is there is replaced
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Show what a release file holds
+#[derive(Args)]
+pub(crate) struct Inspect {
+    /// The release file
+    file: PathBuf,
+}
+
+/// A command in words; no shell will read it.
+#[derive(Clone)]
+struct Words(Vec<String>);
+
+impl Release {
+    pub(crate) async fn run(self, context: &Context) -> Result<()> {
+        let (content, bytes) = match self {
+            Self::Create(create) => create.make().await?,
+            Self::Inspect(inspect) => release::read(&inspect.file)?,
+        };
+        let info = ReleaseInfo::of(&content, &bytes);
+        context.ui.data(|| info.text(), &info)
+    }
+}
+
+impl Create {
+    async fn make(self) -> Result<(Content, Vec<u8>)> {
+        let image = match (self.image, &self.archive) {
+            (Some(image), _) => image,
+            (None, Some(path)) => {
+                let Archive { digest, bytes, .. } = Archive::read(path).await?;
+                Image::Archive { digest, bytes }
+            }
+            (None, None) => return Err(Error::usage("give --image or --archive")),
+        };
+        let timeout = self.hook_timeout;
+        let hook = |Words(command)| Hook { command, timeout };
+        let content = Content {
+            schema: SCHEMA.to_owned(),
+            version: self.version,
+            git_commit: self.commit,
+            image,
+            migrations: match &self.migrations {
+                Some(folder) => release::migrations::read(folder)?,
+                None => Vec::new(),
+            },
+            oldest_schema: self.oldest_schema,
+            hooks: self.hooks.into_iter().map(hook).collect(),
+            built_at: self.built_at.unwrap_or_else(Timestamp::now),
+            attestation: self.attestation.as_deref().map(attestation).transpose()?,
+        };
+        let bytes = content
+            .to_bytes()
+            .map_err(|error| Error::usage("this makes no release").because(&error))?;
+        // Bytes made of JSON are text.
+        let text = String::from_utf8_lossy(&bytes);
+        files::write_whole(&self.out, &text)?;
+        Ok((content, bytes))
+    }
+}
+
+fn attestation(path: &std::path::Path) -> Result<Attestation> {
+    let signature = std::fs::read_to_string(path).map_err(|error| {
+        Error::usage(format!("cannot read the attestation {}", path.display())).because(&error)
+    })?;
+    if !signature.starts_with(SIGNATURE) {
+        return Err(
+            Error::usage(format!("{} is not a signature", path.display()))
+                .cause(format!("expected it to begin with {SIGNATURE}"))
+                .next("make it with: ssh-keygen -Y sign -n attestation@fleet.togather"),
+        );
+    }
+    Ok(Attestation { signature })
+}
+
+/// Splits a command as a shell would, without one.
+fn words(text: &str) -> std::result::Result<Words, String> {
+    match shell_words::split(text) {
+        Ok(words) if !words.is_empty() => Ok(Words(words)),
+        Ok(_) => Err("a hook needs a command".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,47 @@
+//! Questions, which are asked only on a terminal.
+
+use std::{io, path::Path};
+
+use secrecy::SecretString;
+
+use super::{Ui, somebody_is_there};
+use crate::error::{Error, Result};
+
+impl Ui {
+    /// Asks whether to go on; `yes` has answered already.
+    ///
+    /// # Errors
+    /// The answer is no, or nobody is there to be asked.
+    pub fn confirm(self, question: &str, yes: bool) -> Result<()> {
+        if yes {
+            return Ok(());
+        }
+        if !somebody_is_there() {
+            return Err(
+                Error::usage("this needs a yes, and there is no terminal to ask on")
+                    .next("add --yes, after a look with --dry-run where there is one"),
+            );
+        }
+        let terminal = console::Term::stderr();
+        let answer = terminal
+            .write_str(&format!("{question} [y/N] "))
+            .and_then(|()| terminal.read_line())
+            .map_err(|error| Error::other("the answer cannot be read").because(&error))?;
+        match answer.trim() {
+            "y" | "Y" | "yes" => Ok(()),
+            _ => Err(Error::other("not confirmed; nothing was changed")),
+        }
+    }
+}
+
+/// Asks for the passphrase of a key, if somebody is there.
+pub(crate) fn passphrase(key: &Path) -> io::Result<SecretString> {
+    if !somebody_is_there() {
+        return Err(io::Error::other(
+            "there is no terminal to ask on; unlock the key with ssh-add",
+        ));
+    }
+    let terminal = console::Term::stderr();
+    terminal.write_str(&format!("passphrase for {}: ", key.display()))?;
+    terminal.read_secure_line().map(SecretString::from)
+}

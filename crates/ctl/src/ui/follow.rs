@@ -1,0 +1,136 @@
+//! The news of a rollout as lines: for people, and for programs.
+
+use console::style;
+use serde::Serialize;
+use togather_model::{Event, EventKind, OperationKind, rollout::Progress};
+
+use super::{Output, Ui, table};
+use crate::rollout::news::{News, Reporter};
+
+/// The `schema` field of a line of news.
+pub const SCHEMA: &str = "togather.fleet/event/v1";
+
+/// A JSON line on standard output for each piece of news.
+pub(super) struct JsonLines;
+
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    news: &'a News<'a>,
+}
+
+impl Reporter for JsonLines {
+    fn tell(&self, news: &News<'_>) {
+        let ui = Ui::new(Output::Json);
+        let line = JsonLine {
+            schema: SCHEMA,
+            news,
+        };
+        // Whoever read the lines may be gone; the rollout goes on, and the last line will say so.
+        let _ = ui.data(String::new, &line);
+    }
+}
+
+/// A line on standard error for each piece of news that people want to know.
+pub(super) struct PlainLines;
+
+impl Reporter for PlainLines {
+    fn tell(&self, news: &News<'_>) {
+        if let Some(line) = line(news) {
+            Ui::new(Output::Table).say(line);
+        }
+    }
+}
+
+/// What people want to know of it, in one line.
+pub(super) fn line(news: &News<'_>) -> Option<String> {
+    Some(match news {
+        News::Started {
+            rollout,
+            version,
+            nodes,
+        } => format!("{rollout}: {version} on {}", nodes.join(", ")),
+        News::NodeStarted { node, order } => match order {
+            OperationKind::Deploy => format!("{node}: deploying"),
+            OperationKind::Rollback => format!("{node}: going back"),
+        },
+        News::SendingImage { node, bytes } => {
+            format!("{node}: sending the image ({})", table::size(*bytes))
+        }
+        News::NodeLost { node, why } => {
+            format!("{node}: {} ({why}); trying again", yellow("lost"))
+        }
+        News::NodeFound { node } => format!("{node}: back"),
+        News::NodeEnded { node, progress } => format!("{node}: {}", outcome(*progress)),
+        News::Warning { node, message } => format!("{node}: {} {message}", yellow("warning:")),
+        News::Node(event) => return of_event(event),
+    })
+}
+
+fn of_event(event: &Event) -> Option<String> {
+    let node = &event.node;
+    let failed = red("failed");
+    Some(match &event.kind {
+        // The controller has said it already.
+        EventKind::Started { .. }
+        | EventKind::StepStarted { .. }
+        | EventKind::StepSkipped { .. } => {
+            return None;
+        }
+        EventKind::UndoStarted { .. } => return None,
+        EventKind::StepProgress { step, message } => format!("{node}:   {step}: {message}"),
+        EventKind::StepDone { step, took, note } => {
+            let took = table::span(*took);
+            let line = format!("{node}:   {step:<16} {} {took:>9}  {note}", green("ok"));
+            line.trim_end().to_owned()
+        }
+        EventKind::StepFailed { step, failure, .. } => {
+            format!("{node}:   {step:<16} {failed}: {failure}")
+        }
+        EventKind::UndoDone { step, took, note } => {
+            let took = table::span(*took);
+            let line = format!("{node}:   {step:<16} taken back {took:>9}  {note}");
+            line.trim_end().to_owned()
+        }
+        EventKind::UndoFailed { step, failure } => {
+            format!("{node}:   {step:<16} could not be taken back: {failure}")
+        }
+        EventKind::Resumed { forward: true, .. } => {
+            format!("{node}:   the agent was interrupted and goes on")
+        }
+        EventKind::Resumed { forward: false, .. } => {
+            format!("{node}:   the agent was interrupted and takes everything back")
+        }
+        EventKind::Warning { message } => format!("{node}:   {} {message}", yellow("warning:")),
+        EventKind::Completed { took } => format!("{node}: completed in {}", table::span(*took)),
+        EventKind::Undone { took, failure } => {
+            format!(
+                "{node}: {failed} and went back in {}: {failure}",
+                table::span(*took)
+            )
+        }
+        EventKind::Stuck { failure, .. } => format!("{node}: {}: {failure}", red("stuck")),
+    })
+}
+
+fn outcome(progress: Progress) -> String {
+    let words = progress.as_str();
+    match progress {
+        Progress::Done | Progress::Unchanged | Progress::TakenBack => green(words),
+        Progress::Pending | Progress::Running | Progress::Behind => yellow(words),
+        Progress::Failed | Progress::Stuck | Progress::NotTakenBack => red(words),
+    }
+}
+
+fn green(text: &str) -> String {
+    style(text).green().for_stderr().to_string()
+}
+
+fn yellow(text: &str) -> String {
+    style(text).yellow().for_stderr().to_string()
+}
+
+fn red(text: &str) -> String {
+    style(text).red().for_stderr().to_string()
+}

@@ -1,0 +1,295 @@
+//! The fleet at a glance: a row a node, whether or not it answers.
+
+use serde::Serialize;
+use togather_model::{FailureKind, Lease, Operation, OperationState, Schema, Timestamp};
+
+use super::table;
+use crate::{
+    client::{Health, NodeStatus, Snapshot},
+    error::{Error, Kind, Result},
+    fleet::Node,
+};
+
+/// The `schema` field of a status.
+pub const SCHEMA: &str = "togather.fleet/status/v1";
+
+/// The fleet's state.
+#[derive(Debug, Serialize)]
+pub struct FleetStatus {
+    schema: &'static str,
+    fleet: String,
+    at: Timestamp,
+    nodes: Vec<Row>,
+}
+
+/// One node's state. What is not known is `null`.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    id: String,
+    address: String,
+    reachable: bool,
+    error: Option<String>,
+    agent_version: Option<String>,
+    version: Option<String>,
+    commit: Option<String>,
+    slot: Option<String>,
+    health: Option<Health>,
+    schema_version: Option<u64>,
+    dirty: bool,
+    last_snapshot: Option<Snapshot>,
+    lease: Option<Lease>,
+    running: Option<Operation>,
+    last: Option<Operation>,
+    drift: Vec<String>,
+    #[serde(skip)]
+    database: String,
+    #[serde(skip)]
+    failed: Option<Error>,
+}
+
+impl FleetStatus {
+    /// Brings the nodes' answers together.
+    #[must_use]
+    pub fn of(fleet: &str, answers: Vec<(Node, Result<NodeStatus>)>, at: Timestamp) -> Self {
+        Self {
+            schema: SCHEMA,
+            fleet: fleet.to_owned(),
+            at,
+            nodes: answers
+                .into_iter()
+                .map(|(node, answer)| row(&node, answer))
+                .collect(),
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut table = table::table([
+            "NODE", "VERSION", "COMMIT", "SLOT", "HEALTH", "SCHEMA", "SNAPSHOT", "LEASE", "NOW",
+        ]);
+        for row in &self.nodes {
+            table.add_row(row.cells(self.at));
+        }
+        let mut text = table::text(table);
+        let notes: Vec<String> = self.nodes.iter().flat_map(Row::notes).collect();
+        if !notes.is_empty() {
+            text.push('\n');
+            notes.iter().for_each(|note| {
+                text.push_str(note);
+                text.push('\n');
+            });
+        }
+        text
+    }
+
+    /// The error this status ends with: nodes that did not answer always count, and with `check`
+    /// everything that is not as it should be.
+    #[must_use]
+    pub fn error(&self, check: bool) -> Option<Error> {
+        let mut errors: Vec<Error> = self
+            .nodes
+            .iter()
+            .filter_map(|row| row.failed.clone())
+            .collect();
+        if check {
+            errors.extend(self.nodes.iter().filter_map(Row::complaint));
+        }
+        // A node that needs a human matters most, then those nobody can see, then the rest.
+        errors.sort_by_key(|error| match error.kind {
+            Kind::Failed(FailureKind::Stuck) => 0,
+            Kind::Failed(FailureKind::Unreachable) => 1,
+            Kind::Failed(FailureKind::Migration) => 2,
+            Kind::Failed(FailureKind::Unhealthy) => 3,
+            Kind::Failed(_) | Kind::Usage | Kind::Interrupted => 4,
+        });
+        Error::several(errors)
+    }
+}
+
+fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
+    let mut row = Row {
+        name: node.name.to_string(),
+        id: node.id.to_string(),
+        address: node.address.clone(),
+        reachable: true,
+        error: None,
+        agent_version: None,
+        version: None,
+        commit: None,
+        slot: None,
+        health: None,
+        schema_version: None,
+        dirty: false,
+        last_snapshot: None,
+        lease: None,
+        running: None,
+        last: None,
+        drift: Vec::new(),
+        database: "?".to_owned(),
+        failed: None,
+    };
+    let status = match answer {
+        Ok(status) => status,
+        Err(error) => {
+            row.reachable = !error.is_unreachable();
+            row.error = Some(error.to_string());
+            row.failed = Some(error);
+            return row;
+        }
+    };
+    row.agent_version = Some(status.agent_version);
+    if let Some(live) = status.live {
+        row.version = Some(live.version);
+        row.commit = Some(live.git_commit);
+        row.slot = Some(live.slot.to_string());
+    }
+    row.health = status.health;
+    row.schema_version = status.schema.and_then(Schema::version);
+    row.dirty = matches!(status.schema, Some(Schema::At { dirty: true, .. }));
+    row.database = status
+        .schema
+        .map_or("?".to_owned(), |schema| schema.to_string());
+    row.last_snapshot = status.last_snapshot;
+    row.lease = status.lease;
+    row.running = status.running;
+    row.last = status.last;
+    row.drift = status.drift;
+    row
+}
+
+impl Row {
+    fn cells(&self, now: Timestamp) -> [String; 9] {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        if self.error.is_some() {
+            let what = if self.reachable {
+                "refused"
+            } else {
+                "unreachable"
+            };
+            let mut cells: [String; 9] = std::array::from_fn(|_| "?".to_owned());
+            cells[0].clone_from(&self.name);
+            what.clone_into(&mut cells[4]);
+            return cells;
+        }
+        let health = self.health.as_ref().map(|health| health.status.clone());
+        let commit = self
+            .commit
+            .as_deref()
+            .map(|full| table::commit(full).to_owned());
+        let snapshot = self.last_snapshot.as_ref().map(|snapshot| {
+            let proven = if snapshot.verified_at.is_some() {
+                ""
+            } else {
+                " (unproven)"
+            };
+            format!("{}{proven}", table::ago(snapshot.taken_at, now))
+        });
+        let lease = self.lease.as_ref().map(|lease| lease.operator.clone());
+        [
+            self.name.clone(),
+            or_dash(&self.version),
+            or_dash(&commit),
+            or_dash(&self.slot),
+            or_dash(&health),
+            self.database.clone(),
+            or_dash(&snapshot),
+            or_dash(&lease),
+            self.now(now),
+        ]
+    }
+
+    fn now(&self, now: Timestamp) -> String {
+        match (&self.running, &self.last) {
+            (Some(running), _) => format!("deploying {}", running.version),
+            (None, Some(last)) => {
+                let when = last.ended_at.unwrap_or(last.started_at);
+                format!("{} {} {}", last.version, last.state, table::ago(when, now))
+            }
+            (None, None) => "-".to_owned(),
+        }
+    }
+
+    /// What does not fit a cell.
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.error.iter().cloned().collect();
+        let health = self
+            .health
+            .as_ref()
+            .filter(|health| health.status != "healthy");
+        notes.extend(
+            health.map(|health| format!("{}: {}: {}", self.name, health.status, why(health))),
+        );
+        notes.extend(
+            self.drift
+                .iter()
+                .map(|drift| format!("{}: {drift}", self.name)),
+        );
+        notes
+    }
+
+    /// What a check finds wrong here, the worst first.
+    fn complaint(&self) -> Option<Error> {
+        let failed = |kind, what: String| {
+            Some(Error::new(
+                Kind::Failed(kind),
+                format!("{}: {what}", self.name),
+            ))
+        };
+        let stuck = self
+            .last
+            .as_ref()
+            .filter(|last| last.state == OperationState::Stuck);
+        if let Some(last) = stuck.filter(|_| self.running.is_none()) {
+            let error = failed(FailureKind::Stuck, format!("{} is stuck", last.version))?;
+            return Some(match &last.failure {
+                Some(failure) => failure
+                    .next
+                    .iter()
+                    .fold(error.cause(failure.to_string()), |error, next| {
+                        error.next(next)
+                    }),
+                None => error,
+            });
+        }
+        if self.dirty {
+            return failed(
+                FailureKind::Migration,
+                "a migration failed half-way and its schema is dirty".to_owned(),
+            );
+        }
+        if let Some(health) = self.health.as_ref().filter(|health| !health.serves()) {
+            return failed(
+                FailureKind::Unhealthy,
+                format!("{}: {}", health.status, why(health)),
+            );
+        }
+        if !self.drift.is_empty() {
+            return failed(FailureKind::Other, self.drift.join("; "));
+        }
+        None
+    }
+}
+
+/// Why a service is not healthy, in its own words.
+fn why(health: &Health) -> String {
+    let failing = health.checks.iter().filter(|check| check.status != "pass");
+    let mut reasons: Vec<String> = failing
+        .map(|check| {
+            format!("{} {}", check.name, check.message)
+                .trim_end()
+                .to_owned()
+        })
+        .collect();
+    if !health.message.is_empty() {
+        reasons.insert(0, health.message.clone());
+    }
+    if reasons.is_empty() {
+        reasons.push("it does not say why".to_owned());
+    }
+    reasons.join("; ")
+}
+
+#[cfg(test)]
+mod tests;

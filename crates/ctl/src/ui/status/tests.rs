@@ -1,0 +1,121 @@
+use togather_model::{Digest, Live, Slot, Ulid};
+
+use super::*;
+use crate::client::Check;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn node(number: u64) -> Node {
+    Node {
+        name: format!("node-{number}").parse().unwrap(),
+        id: Ulid::from_parts(number, 1),
+        address: format!("127.0.10.{number}:7443"),
+        labels: Default::default(),
+    }
+}
+
+fn healthy() -> NodeStatus {
+    NodeStatus {
+        agent_version: "0.1.0".into(),
+        at: at(0),
+        live: Some(Live {
+            slot: Slot::Blue,
+            release: Digest::of(b"release"),
+            version: "1.2.0".into(),
+            git_commit: "0123456789abcdef0123456789abcdef01234567".into(),
+            schema: 4,
+        }),
+        health: Some(Health {
+            status: "healthy".into(),
+            version: "1.2.0".into(),
+            git_commit: "0123456789abcdef0123456789abcdef01234567".into(),
+            slot: "blue".into(),
+            checks: Vec::new(),
+            message: String::new(),
+        }),
+        schema: Some(Schema::At {
+            version: 4,
+            dirty: false,
+        }),
+        last_snapshot: Some(Snapshot {
+            id: Ulid::nil().to_string(),
+            name: "togather_20270115_080000_0123456.dump".into(),
+            taken_at: at(-3 * 3600),
+            bytes: 12_000_000,
+            schema: Some(4),
+            reason: "scheduled".into(),
+            verified_at: Some(at(-3 * 3600 + 9)),
+        }),
+        lease: None,
+        running: None,
+        last: None,
+        drift: Vec::new(),
+    }
+}
+
+fn fleet() -> FleetStatus {
+    let unhealthy = NodeStatus {
+        health: Some(Health {
+            status: "unhealthy".into(),
+            checks: vec![Check {
+                name: "database".into(),
+                status: "fail".into(),
+                message: "connection refused".into(),
+            }],
+            ..healthy().health.unwrap()
+        }),
+        schema: Some(Schema::At {
+            version: 4,
+            dirty: true,
+        }),
+        lease: Some(Lease {
+            holder: Ulid::nil(),
+            operator: "bob".into(),
+            fencing: 3,
+            acquired_at: at(-5),
+            expires_at: at(55),
+        }),
+        drift: vec!["the green slot runs and should not".into()],
+        ..healthy()
+    };
+    let empty = NodeStatus {
+        live: None,
+        health: None,
+        schema: Some(Schema::NoDatabase),
+        last_snapshot: None,
+        ..healthy()
+    };
+    let gone = Error::unreachable("node-4 cannot be reached at 127.0.10.4:7443");
+    FleetStatus::of(
+        "harbour",
+        vec![
+            (node(1), Ok(healthy())),
+            (node(2), Ok(unhealthy)),
+            (node(3), Ok(empty)),
+            (node(4), Err(gone)),
+        ],
+        at(0),
+    )
+}
+
+#[test]
+fn a_glance_tells_which_node_needs_one() {
+    insta::assert_snapshot!(fleet().text());
+}
+
+#[test]
+fn json_has_every_field_on_every_node() {
+    insta::assert_json_snapshot!(fleet());
+}
+
+#[test]
+fn a_check_complains_of_more_than_silence() {
+    let fleet = fleet();
+    let silent = fleet.error(false).unwrap();
+    assert_eq!((silent.exit_code(), silent.others.len()), (6, 0));
+    let checked = fleet.error(true).unwrap();
+    assert_eq!((checked.exit_code(), checked.others.len()), (6, 1));
+    assert_eq!(checked.others[0].exit_code(), 5);
+}

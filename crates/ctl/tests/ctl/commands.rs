@@ -1,0 +1,136 @@
+//! The other commands that speak to nodes.
+
+use crate::support::{Fleet, node::Script};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_brings_every_node_back_the_last_one_first() {
+    let fleet = Fleet::of(3).await;
+    fleet.roll_out(&[]).await.exits(0);
+    fleet
+        .ctl(&["rollback", "--nodes", "all"])
+        .await
+        .exits(2)
+        .says("add --yes");
+    let answer = fleet
+        .ctl(&["rollback", "--nodes", "all", "--yes"])
+        .await
+        .exits(0);
+    assert_eq!(fleet.versions(), ["1.0.0", "1.0.0", "1.0.0"]);
+    let went_back: Vec<&str> = answer
+        .stderr
+        .lines()
+        .filter_map(|line| line.strip_suffix(": going back"))
+        .collect();
+    assert_eq!(went_back, ["node-3", "node-2", "node-1"]);
+    assert_eq!(
+        answer.stdout.matches("1.2 s").count(),
+        3,
+        "{}",
+        answer.stdout
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_fails_ends_where_it_failed() {
+    let fleet = Fleet::of(2).await;
+    fleet.roll_out(&[]).await.exits(0);
+    fleet.nodes[1].script(Script::Fail);
+    fleet
+        .ctl(&["rollback", "--nodes", "all", "--yes"])
+        .await
+        .exits(4);
+    assert_eq!(fleet.versions(), ["2.0.0", "2.0.0"]);
+    assert_eq!(fleet.operations(), [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_shows_every_node_also_those_that_are_gone() {
+    let fleet = Fleet::of(2).await;
+    let answer = fleet.ctl(&["status", "--check"]).await.exits(0);
+    assert!(answer.stdout.contains("node-2  1.0.0"), "{}", answer.stdout);
+    fleet.nodes[1].vanish();
+    let answer = fleet.ctl(&["status", "--output", "json"]).await.exits(6);
+    let status = &answer.json_lines()[0];
+    assert_eq!(status["nodes"][0]["version"], "1.0.0");
+    assert_eq!(status["nodes"][0]["slot"], "blue");
+    assert_eq!(status["nodes"][1]["reachable"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_tells_what_a_node_has_been_through() {
+    let fleet = Fleet::of(1).await;
+    fleet.nodes[0].script(Script::Fail);
+    fleet.roll_out(&[]).await.exits(4);
+    let answer = fleet.ctl(&["history", "--nodes", "node-1"]).await.exits(0);
+    for words in [
+        "deploy",
+        "2.0.0",
+        "undone",
+        "alice",
+        "2.0.0 never got healthy",
+    ] {
+        assert!(answer.stdout.contains(words), "{words}: {}", answer.stdout);
+    }
+    let json = fleet
+        .ctl(&["history", "--nodes", "all", "--output", "json"])
+        .await
+        .exits(0);
+    assert_eq!(
+        json.json_lines()[0]["nodes"][0]["operations"][0]["state"],
+        "undone"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_shown_by_name_and_ended_only_by_force() {
+    let fleet = Fleet::of(2).await;
+    fleet.nodes[1].held_by("bob");
+    let answer = fleet
+        .ctl(&["lock", "show", "--nodes", "all"])
+        .await
+        .exits(0);
+    assert!(
+        answer.stdout.contains("bob") && answer.stdout.contains("nobody"),
+        "{}",
+        answer.stdout
+    );
+    let release = ["lock", "release", "--nodes", "all", "--yes"];
+    fleet
+        .ctl(&release)
+        .await
+        .exits(3)
+        .says("node-2 is held by bob");
+    fleet
+        .ctl(&[&release[..], &["--force"]].concat())
+        .await
+        .exits(0);
+    fleet.roll_out(&[]).await.exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_is_remembered_by_its_nodes() {
+    let fleet = Fleet::of(2).await;
+    fleet.nodes[1].script(Script::Fail);
+    fleet.roll_out(&[]).await.exits(4);
+    let answer = fleet.ctl(&["rollout", "status"]).await.exits(0);
+    let (heading, nodes) = answer
+        .stdout
+        .split_once(
+            "
+
+",
+        )
+        .unwrap();
+    assert!(
+        heading.contains(&fleet.rollout_id()) && heading.ends_with(": halted"),
+        "{heading}"
+    );
+    insta::assert_snapshot!(nodes);
+    let json = fleet
+        .ctl(&["rollout", "list", "--output", "json"])
+        .await
+        .exits(0);
+    assert_eq!(json.json_lines()[0]["rollouts"][0]["ending"], "halted");
+    let unknown = ["rollout", "resume", "01K00000000000000000000000"];
+    fleet.ctl(&unknown).await.exits(2).says("no node knows");
+}

@@ -1,0 +1,119 @@
+//! A controller that is stopped or killed in mid-rollout, and the rollout taken up elsewhere.
+
+use tokio::process::{Child, Command};
+
+use crate::support::{Answer, Fleet, ctl, eventually, node::Script};
+
+/// A rollout whose first node is in the middle of its deployment.
+async fn half_way() -> (Fleet, Child, String) {
+    let fleet = Fleet::of(3).await;
+    fleet.nodes[0].script(Script::Wait);
+    let controller = fleet.roll_out_in_background();
+    eventually("node-1 deploys", || fleet.operations() == [1, 0, 0]).await;
+    let id = fleet.rollout_id();
+    (fleet, controller, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_controllers_rollout_is_finished_from_a_copy_of_the_files() {
+    let (fleet, mut controller, id) = half_way().await;
+    controller.kill().await.unwrap();
+    let elsewhere = fleet.copy();
+    let listed = ctl(&elsewhere.path().join("fleet.yml"), &["rollout", "list"])
+        .await
+        .exits(0);
+    assert!(
+        listed.stdout.contains(&id) && listed.stdout.contains("not ended"),
+        "{}",
+        listed.stdout
+    );
+
+    fleet.nodes[0].script(Script::Succeed);
+    ctl(
+        &elsewhere.path().join("fleet.yml"),
+        &["rollout", "resume", &id],
+    )
+    .await
+    .exits(0);
+    assert_eq!(fleet.versions(), ["2.0.0", "2.0.0", "2.0.0"]);
+    assert_eq!(fleet.operations(), [1, 1, 1], "nothing is deployed twice");
+
+    fleet
+        .ctl(&["rollout", "resume", &id])
+        .await
+        .exits(0)
+        .says("nothing to do");
+    fleet.ctl(&["rollout", "abort", &id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_leaves_the_node_to_itself_and_says_how_to_go_on() {
+    let (fleet, controller, id) = half_way().await;
+    let pid = controller.id().unwrap().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
+    let answer = Answer::from(controller.wait_with_output().await.unwrap());
+    answer
+        .exits(130)
+        .says("finishes on its own")
+        .says(&format!("rollout resume {id}"));
+    fleet.nodes[0].script(Script::Succeed);
+    eventually("node-1 finishes", || fleet.versions()[0] == "2.0.0").await;
+    fleet.ctl(&["rollout", "resume", &id]).await.exits(0);
+    assert_eq!(fleet.operations(), [1, 1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resume_fences_the_controller_it_takes_over_from() {
+    let (fleet, controller, id) = half_way().await;
+    let resumed = tokio::spawn({
+        let (path, id) = (fleet.path("fleet.yml"), id.clone());
+        async move { ctl(&path, &["rollout", "resume", &id]).await }
+    });
+    let fencing = || fleet.nodes[2].state().lease.as_ref().unwrap().fencing;
+    eventually("the leases pass on", || fencing() == 2).await;
+    fleet.nodes[0].script(Script::Succeed);
+    resumed.await.unwrap().exits(0);
+    // The first controller finds node-1 done, and may touch no other.
+    Answer::from(controller.wait_with_output().await.unwrap()).exits(3);
+    assert_eq!(fleet.versions(), ["2.0.0", "2.0.0", "2.0.0"]);
+    assert_eq!(fleet.operations(), [1, 1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_rollout_ends_its_leases_and_cannot_go_on() {
+    let (fleet, mut controller, id) = half_way().await;
+    controller.kill().await.unwrap();
+    let answer = fleet.ctl(&["rollout", "abort", &id]).await.exits(0);
+    assert!(
+        answer.stdout.contains("aborted") && answer.stdout.contains("running"),
+        "{}",
+        answer.stdout
+    );
+    for node in &fleet.nodes {
+        let lease = node.state().lease.clone().unwrap();
+        assert!(lease.expires_at <= togather_model::Timestamp::now());
+    }
+    fleet.nodes[0].script(Script::Succeed);
+    fleet
+        .ctl(&["rollout", "resume", &id, "--yes"])
+        .await
+        .exits(2)
+        .says("it was aborted");
+    assert_eq!(fleet.operations(), [1, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_are_renewed_for_as_long_as_a_deployment_takes() {
+    let (fleet, mut controller, _) = half_way().await;
+    let expires_at = || fleet.nodes[2].state().lease.clone().unwrap().expires_at;
+    let first = expires_at();
+    eventually("the lease is renewed", || expires_at() > first).await;
+    controller.kill().await.unwrap();
+}

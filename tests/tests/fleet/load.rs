@@ -1,0 +1,53 @@
+//! Requests on all nodes while something happens to them.
+
+use std::time::Duration;
+
+use fleet_tests::{Fleet, Ran, fleet::NODES};
+use serde_json::Value;
+use tokio::process::Child;
+
+/// Open-loop load on every node, until it is stopped or its time is up.
+pub(crate) struct Load {
+    child: Child,
+}
+
+impl Load {
+    /// Begins, at a rate that one core serves with ease.
+    pub(crate) fn begin(fleet: &Fleet) -> Self {
+        let child = fleet
+            .devfleet(&[
+                "load",
+                "--seconds",
+                "240",
+                "--rate",
+                "40",
+                "--output",
+                "json",
+            ])
+            .start();
+        Self { child }
+    }
+
+    /// Ends the load and checks that it was one, on every node, and that no request failed.
+    pub(crate) async fn assert_nothing_failed(self) {
+        let report = self.end().await;
+        let targets = report["targets"].as_array().expect("a line for each node");
+        assert_eq!(targets.len(), NODES.len(), "{report:#}");
+        for target in targets {
+            let requests = &target["requests"];
+            assert!(requests["sent"].as_u64() > Some(50), "{report:#}");
+            assert_eq!(requests["failed"], 0, "{report:#}");
+        }
+    }
+
+    async fn end(self) -> Value {
+        let pid = self.child.id().expect("the load is under way").to_string();
+        let stopped = std::process::Command::new("kill")
+            .args(["-INT", &pid])
+            .status();
+        assert!(stopped.is_ok_and(|status| status.success()));
+        let output = tokio::time::timeout(Duration::from_secs(60), self.child.wait_with_output());
+        let output = output.await.expect("the load ends when told to").unwrap();
+        Ran::new("devfleet load".into(), output).json()
+    }
+}

@@ -1,0 +1,310 @@
+//! One real PostgreSQL for a test program, in a container of the node's own database image, and
+//! programs run beside it. It is gone when the test program is, however that ends.
+
+#![allow(dead_code, reason = "each test program uses a part of this")]
+
+use std::{
+    io::Write as _,
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use secrecy::SecretString;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use togather_agent::{
+    containers::{ContainersError, Exec, Output, Process},
+    database::{DatabaseSettings, Postgres},
+};
+use togather_model::Migration;
+use tokio::{io::AsyncReadExt, sync::OnceCell};
+
+/// Built by `docker build -t togather-database:17 deploy/docker/database`.
+const IMAGE: &str = "togather-database:17";
+pub(crate) const USER: &str = "togather";
+pub(crate) const PASSWORD: &str = "s3cret-of-the-tests";
+
+/// The container.
+pub(crate) struct Server {
+    pub(crate) container: String,
+    pub(crate) port: u16,
+}
+
+/// The server of this test program; the first to ask starts it.
+pub(crate) async fn server() -> &'static Server {
+    static SERVER: OnceCell<Server> = OnceCell::const_new();
+    SERVER.get_or_init(start).await
+}
+
+async fn start() -> Server {
+    let image = docker(&["image", "inspect", "--format", "{{.Id}}", IMAGE]);
+    image.unwrap_or_else(|e| {
+        panic!("these tests need Docker and the image {IMAGE} (docker build -t {IMAGE} deploy/docker/database): {e}")
+    });
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let container = format!("fleet-tests-postgres-{}", std::process::id());
+    remove_at_the_end(&container);
+    docker(&[
+        "run",
+        "--detach",
+        "--rm",
+        "--name",
+        &container,
+        "--env",
+        &format!("POSTGRES_USER={USER}"),
+        "--env",
+        &format!("POSTGRES_PASSWORD={PASSWORD}"),
+        "--env",
+        "POSTGRES_DB=togather",
+        "--publish",
+        &format!("127.0.0.1:{port}:5432"),
+        "--shm-size",
+        "128m",
+        IMAGE,
+        "postgres",
+        "-c",
+        "fsync=off",
+        "-c",
+        "max_connections=200",
+    ])
+    .unwrap();
+    let server = Server { container, port };
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while let Err(e) = PgConnection::connect(&server.url("togather")).await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the database did not come up: {e}"
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    server
+}
+
+/// A shell waits for the end of this program, which closes its standard input, and removes the
+/// container then. In a group of its own, so that Ctrl-C does not end it first.
+fn remove_at_the_end(container: &str) {
+    let waiter = Command::new("sh")
+        .args([
+            "-c",
+            "read -r _; exec docker rm --force --volumes \"$0\"",
+            container,
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    std::mem::forget(waiter.stdin);
+}
+
+pub(crate) fn docker(arguments: &[&str]) -> Result<String, String> {
+    let ran = Command::new("docker").args(arguments).output();
+    let ran = ran.map_err(|e| format!("docker could not be run: {e}"))?;
+    match ran.status.success() {
+        true => Ok(String::from_utf8_lossy(&ran.stdout).trim().to_owned()),
+        false => Err(String::from_utf8_lossy(&ran.stderr).trim().to_owned()),
+    }
+}
+
+impl Server {
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!(
+            "postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}",
+            self.port
+        )
+    }
+
+    pub(crate) async fn connect(&self, database: &str) -> PgConnection {
+        PgConnection::connect(&self.url(database)).await.unwrap()
+    }
+
+    /// The names of databases that begin like this.
+    pub(crate) async fn databases(&self, prefix: &str) -> Vec<String> {
+        let mut admin = self.connect("togather").await;
+        sqlx::query_scalar("SELECT datname::text FROM pg_database WHERE starts_with(datname, $1)")
+            .bind(prefix)
+            .fetch_all(&mut admin)
+            .await
+            .unwrap()
+    }
+
+    /// How many sessions carry an application name like this.
+    pub(crate) async fn sessions(&self, like: &str) -> i64 {
+        let mut admin = self.connect("togather").await;
+        sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE $1")
+            .bind(like)
+            .fetch_one(&mut admin)
+            .await
+            .unwrap()
+    }
+
+    /// Kills a program in the container, as hard as it goes.
+    pub(crate) fn kill(&self, program: &str) {
+        let kill = "for c in /proc/[0-9]*/comm; do read -r name < $c && [ \"$name\" = \"$0\" ] \
+                    && kill -9 $(basename $(dirname $c)); done; true";
+        docker(&["exec", &self.container, "sh", "-c", kill, program]).unwrap();
+    }
+}
+
+/// A database of one test's own, and a session in it to look and meddle with.
+pub(crate) struct TestDatabase {
+    pub(crate) server: &'static Server,
+    pub(crate) name: String,
+    pub(crate) session: PgConnection,
+}
+
+impl TestDatabase {
+    pub(crate) async fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let server = server().await;
+        let name = format!("test {}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let mut admin = server.connect("togather").await;
+        let create = format!("CREATE DATABASE \"{name}\" TEMPLATE template0");
+        sqlx::raw_sql(AssertSqlSafe(create))
+            .execute(&mut admin)
+            .await
+            .unwrap();
+        let session = server.connect(&name).await;
+        Self {
+            server,
+            name,
+            session,
+        }
+    }
+
+    pub(crate) fn settings(&self) -> DatabaseSettings {
+        DatabaseSettings {
+            url: SecretString::from(self.server.url(&self.name)),
+            extensions: ["postgis", "vector", "pg_trgm"].map(String::from).to_vec(),
+            lock_timeout: Duration::from_millis(300),
+            lock_retries: 2,
+        }
+    }
+
+    pub(crate) fn postgres(&self) -> Postgres {
+        Postgres::new(self.settings()).unwrap()
+    }
+
+    pub(crate) async fn run(&mut self, sql: &'static str) {
+        sqlx::raw_sql(sql).execute(&mut self.session).await.unwrap();
+    }
+
+    pub(crate) async fn exists(&mut self, relation: &str) -> bool {
+        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(relation)
+            .fetch_one(&mut self.session)
+            .await
+            .unwrap()
+    }
+
+    /// The bookkeeping as golang-migrate reads it.
+    pub(crate) async fn bookkeeping(&mut self) -> Vec<(i64, bool)> {
+        sqlx::query_as("SELECT version, dirty FROM public.schema_migrations")
+            .fetch_all(&mut self.session)
+            .await
+            .unwrap()
+    }
+}
+
+pub(crate) fn migration(version: u64, sql: &str) -> Migration {
+    Migration {
+        version,
+        file: format!("{version:06}_test.up.sql"),
+        sql: sql.into(),
+    }
+}
+
+/// Programs in the container, by the `docker` command.
+pub(crate) struct DockerExec(pub(crate) String);
+
+#[async_trait]
+impl Exec for DockerExec {
+    async fn exec(
+        &self,
+        _: &str,
+        command: &[String],
+        environment: &[(String, String)],
+    ) -> Result<Process, ContainersError> {
+        let mut docker = tokio::process::Command::new("docker");
+        docker.args(["exec", "--interactive"]);
+        for (name, value) in environment {
+            docker.arg("--env").arg(format!("{name}={value}"));
+        }
+        docker.arg(&self.0).args(command);
+        docker
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let failed = |e: std::io::Error| ContainersError::Other(e.to_string());
+        let mut child = docker.spawn().map_err(failed)?;
+        let (stdin, stdout, stderr) = (
+            child.stdin.take().unwrap(),
+            child.stdout.take().unwrap(),
+            child.stderr.take().unwrap(),
+        );
+        let stdout = pieces(stdout).map(|bytes| bytes.map(Output::Stdout));
+        let stderr = pieces(stderr).map(|bytes| bytes.map(Output::Stderr));
+        Ok(Process {
+            stdin: Box::pin(stdin),
+            output: futures::stream::select(stdout, stderr).boxed(),
+            exit_code: Box::pin(async move {
+                let status = child.wait().await.map_err(failed)?;
+                Ok(i64::from(status.code().unwrap_or(-1)))
+            }),
+        })
+    }
+}
+
+fn pieces(
+    pipe: impl tokio::io::AsyncRead + Send + Unpin + 'static,
+) -> impl futures::Stream<Item = Result<bytes::Bytes, ContainersError>> + Send {
+    futures::stream::try_unfold(pipe, |mut pipe| async move {
+        let mut piece = vec![0; 64 << 10];
+        let read = pipe.read(&mut piece).await;
+        let read = read.map_err(|e| ContainersError::Other(e.to_string()))?;
+        piece.truncate(read);
+        Ok((read > 0).then(|| (bytes::Bytes::from(piece), pipe)))
+    })
+}
+
+/// The error and its causes, as people get to see them.
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Waits until this is true; fails with the text when it does not become so.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) fn shared(exec: impl Exec + 'static) -> Arc<dyn Exec> {
+    Arc::new(exec)
+}
+
+pub(crate) fn say(line: &str) {
+    // Shown only when the test fails.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,565 @@
+//! Snapshots of a real PostgreSQL: taken, proven, listed, forgotten; and everything that must not
+//! count as one.
+
+mod postgres_server;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use postgres_server::{DockerExec, PASSWORD, TestDatabase, migration, shared, told, until};
+use tempfile::TempDir;
+use togather_agent::{
+    containers::{ContainersError, Exec, Output, Process},
+    database::{Database, Postgres, scratch_name},
+    snapshots::{Dumps, Manifest, Reason, SnapshotError, SnapshotSettings, Snapshots, Wanted},
+};
+use togather_model::{
+    Timestamp, Ulid,
+    retention::{Policy, RollbackTarget},
+};
+use tokio::sync::Notify;
+use url::Url;
+
+/// A database with a bit of everything, its snapshots, and the folder they are in.
+struct Shelf {
+    database: TestDatabase,
+    postgres: Arc<Postgres>,
+    dumps: Dumps,
+    folder: PathBuf,
+    _keep: TempDir,
+}
+
+const EVERYTHING: &str = "
+    CREATE TYPE mood AS ENUM ('calm', 'loud');
+    CREATE TABLE places (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        name varchar(80) NOT NULL,
+        kind varchar(10) CHECK (kind IN ('club', 'park', 'hall')),
+        at geography(Point, 4326)
+    );
+    CREATE TABLE events (
+        id bigint PRIMARY KEY,
+        place bigint REFERENCES places ON DELETE CASCADE,
+        mood mood DEFAULT 'calm',
+        about text,
+        meaning vector(3),
+        starts timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE INDEX events_about ON events USING gin (about gin_trgm_ops) WHERE mood IN ('calm', 'loud');
+    CREATE INDEX places_at ON places USING gist (at);
+    CREATE INDEX events_lower ON events (lower(about));
+    CREATE TABLE days (day date, n int) PARTITION BY RANGE (day);
+    CREATE TABLE days_2026 PARTITION OF days FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE VIEW club_events AS SELECT e.* FROM events e JOIN places p ON p.id = e.place WHERE p.kind IN ('club', 'hall');
+    CREATE MATERIALIZED VIEW moods AS SELECT mood, count(*) FROM events GROUP BY mood;
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.about := trim(NEW.about); RETURN NEW; END $$;
+    CREATE FUNCTION twice(n int) RETURNS int BEGIN ATOMIC SELECT n * 2; END;
+    CREATE TRIGGER note BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION note();
+    ALTER TABLE events ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY everybody ON events USING (mood IN ('calm'));
+    INSERT INTO places (name, kind, at)
+        SELECT 'place ' || i, 'club', ST_MakePoint(i % 90, i % 45)::geography FROM generate_series(1, 200) i;
+    INSERT INTO events SELECT i, i % 200 + 1, 'loud', repeat(md5(i::text), 3), ARRAY[i, 1, 2]::vector
+        FROM generate_series(1, 3000) i;
+    INSERT INTO days SELECT '2026-05-01', i FROM generate_series(1, 10) i;";
+
+impl Shelf {
+    async fn new() -> Self {
+        Self::with_exec(|exec| exec).await
+    }
+
+    async fn with_exec<E: Exec + 'static>(wrap: impl FnOnce(DockerExec) -> E) -> Self {
+        let database = TestDatabase::new().await;
+        let postgres = Arc::new(database.postgres());
+        postgres.create_extensions().await.unwrap();
+        postgres
+            .migrate(&[migration(4, EVERYTHING)], &|_| ())
+            .await
+            .unwrap();
+        let keep = tempfile::tempdir().unwrap();
+        let folder = keep.path().join("deeper/snapshots");
+        let exec = shared(wrap(DockerExec(database.server.container.clone())));
+        let dumps = Dumps::new(settings(&folder), exec, Arc::clone(&postgres)).unwrap();
+        Self {
+            database,
+            postgres,
+            dumps,
+            folder,
+            _keep: keep,
+        }
+    }
+
+    async fn create(&self) -> Manifest {
+        self.dumps
+            .create(&wanted(), &|line| postgres_server::say(&line))
+            .await
+            .unwrap()
+    }
+
+    async fn prove(&self, manifest: &Manifest, operation: Ulid) -> Result<Manifest, SnapshotError> {
+        self.dumps
+            .prove(manifest.id, operation, &|line| postgres_server::say(&line))
+            .await
+    }
+
+    fn files(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return vec![];
+        };
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    async fn assert_no_scratch(&self, operation: Ulid) {
+        let left = self
+            .database
+            .server
+            .databases(&scratch_name(operation))
+            .await;
+        assert_eq!(left, [""; 0], "the scratch database is gone");
+    }
+}
+
+fn settings(folder: &Path) -> SnapshotSettings {
+    SnapshotSettings {
+        store: Url::from_directory_path(folder).unwrap(),
+        service: "database".into(),
+        retention: Policy {
+            keep_for: Duration::from_secs(7 * 86_400),
+            min_verified: 1,
+        },
+    }
+}
+
+fn wanted() -> Wanted {
+    Wanted {
+        id: new_id(),
+        at: "2026-05-01T12:00:00Z".parse().unwrap(),
+        reason: Reason::PreMigration,
+        git_commit: "0123456789abcdef0123456789abcdef01234567".into(),
+    }
+}
+
+fn new_id() -> Ulid {
+    static LAST: Mutex<u128> = Mutex::new(0);
+    let mut last = LAST.lock().unwrap();
+    *last += 1;
+    Ulid::from_parts(1_777_636_800_000, *last)
+}
+
+#[tokio::test]
+async fn what_was_dumped_is_what_is_restored() {
+    let mut shelf = Shelf::new().await;
+    let taken = shelf.create().await;
+    assert_eq!(taken.schema, Some(4));
+    assert_eq!(taken.rows["public.events"], 3000);
+    assert_eq!(taken.rows["public.days_2026"], 10);
+    assert!(!taken.rows.contains_key("public.spatial_ref_sys"));
+    assert!(taken.extensions.contains_key("postgis") && taken.extensions.contains_key("vector"));
+    assert!(taken.server_version.starts_with("17"));
+    assert_eq!(
+        taken.bytes,
+        fs::metadata(shelf.folder.join(&taken.dump)).unwrap().len()
+    );
+    assert_eq!(
+        shelf.dumps.list().await.unwrap(),
+        [taken.clone()],
+        "not verified yet"
+    );
+
+    // What happens afterwards is not in it.
+    shelf.database.run("DELETE FROM events").await;
+    let operation = new_id();
+    let proven = shelf.prove(&taken, operation).await.unwrap();
+    assert!(proven.verified_at.is_some());
+    assert_eq!(shelf.dumps.list().await.unwrap(), [proven]);
+
+    // The copy is there for the rehearsal.
+    let mut copy = shelf
+        .database
+        .server
+        .connect(&scratch_name(operation))
+        .await;
+    let near: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM events WHERE meaning <-> '[1,1,2]' < 2 AND about LIKE '%' || md5('1') || '%'",
+    )
+    .fetch_one(&mut copy)
+    .await
+    .unwrap();
+    assert_eq!(near, 1);
+    drop(copy);
+    let next = [
+        migration(4, "RAN BEFORE"),
+        migration(5, "ALTER TABLE events DROP COLUMN mood CASCADE"),
+    ];
+    let rehearsed = shelf
+        .postgres
+        .rehearse(operation, &next, &|_| ())
+        .await
+        .unwrap();
+    assert_eq!(rehearsed.files, ["000005_test.up.sql"]);
+    shelf.postgres.drop_scratch(operation).await.unwrap();
+    shelf.assert_no_scratch(operation).await;
+    assert_eq!(
+        shelf.database.bookkeeping().await,
+        [(4, false)],
+        "production was not touched"
+    );
+}
+
+#[tokio::test]
+async fn no_password_is_stored_and_nobody_else_may_look() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut shelf = Shelf::new().await;
+    shelf.database.run("DO $$ BEGIN CREATE ROLE reader LOGIN PASSWORD 'another-s3cret'; EXCEPTION WHEN duplicate_object THEN NULL; END $$").await;
+    let taken = shelf.create().await;
+    let globals = fs::read_to_string(shelf.folder.join(&taken.globals.name)).unwrap();
+    assert!(globals.contains("CREATE ROLE reader"), "{globals}");
+    for name in shelf.files() {
+        let bytes = fs::read(shelf.folder.join(&name)).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(
+            !text.contains(PASSWORD) && !text.contains("another-s3cret"),
+            "{name}"
+        );
+        assert!(!text.contains("SCRAM-SHA-256"), "{name}");
+    }
+    let mode = fs::metadata(&shelf.folder).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn snapshots_of_one_second_have_names_of_their_own() {
+    let shelf = Shelf::new().await;
+    let (one, other) = (shelf.create().await, shelf.create().await);
+    assert_ne!(one.dump, other.dump);
+    assert!(
+        one.dump.contains("_20260501_120000_0123456789ab_"),
+        "{}",
+        one.dump
+    );
+    let listed: Vec<Ulid> = shelf
+        .dumps
+        .list()
+        .await
+        .unwrap()
+        .iter()
+        .map(|s| s.id)
+        .collect();
+    assert_eq!(listed, [other.id, one.id], "newest first");
+}
+
+#[tokio::test]
+async fn a_flipped_byte_is_found() {
+    let shelf = Shelf::new().await;
+    let taken = shelf.create().await;
+    let dump = shelf.folder.join(&taken.dump);
+    let mut bytes = fs::read(&dump).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&dump, bytes).unwrap();
+    let operation = new_id();
+    let error = shelf.prove(&taken, operation).await.unwrap_err();
+    assert!(matches!(error, SnapshotError::Damaged { .. }), "{error:?}");
+    shelf.assert_no_scratch(operation).await;
+    assert_eq!(shelf.dumps.list().await.unwrap()[0].verified_at, None);
+}
+
+#[tokio::test]
+async fn what_is_no_whole_snapshot_is_reported_and_hides_no_other() {
+    let shelf = Shelf::new().await;
+    let [whole, short, bare] = [
+        shelf.create().await,
+        shelf.create().await,
+        shelf.create().await,
+    ];
+    let dump = fs::OpenOptions::new()
+        .write(true)
+        .open(shelf.folder.join(&short.dump))
+        .unwrap();
+    dump.set_len(short.bytes - 1).unwrap();
+    fs::remove_file(shelf.folder.join(&bare.dump)).unwrap();
+    fs::write(shelf.folder.join("odd.manifest.json"), "{}").unwrap();
+    fs::write(shelf.folder.join("half.dump"), "PGDMP").unwrap();
+
+    let text = told(&shelf.dumps.list().await.unwrap_err());
+    for part in [
+        &short.dump,
+        "lacks its dump",
+        "odd.manifest.json is no manifest",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let survey = shelf.dumps.survey().await.unwrap();
+    assert_eq!(survey.snapshots, [whole.clone()]);
+    assert_eq!(survey.orphans.len(), 1);
+    assert_eq!(survey.orphans[0].name, "half.dump");
+
+    let operation = new_id();
+    shelf.prove(&whole, operation).await.unwrap();
+    shelf.postgres.drop_scratch(operation).await.unwrap();
+    let error = shelf.prove(&short, new_id()).await.unwrap_err();
+    assert!(matches!(error, SnapshotError::Unreadable(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_copy_that_differs_is_not_called_proven() {
+    let shelf = Shelf::new().await;
+    let taken = shelf.create().await;
+    // The dump is whole, but the manifest says otherwise: as if rows had been left out.
+    let manifest = shelf
+        .folder
+        .join(taken.dump.replace(".dump", ".manifest.json"));
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(
+        &manifest,
+        text.replace("\"public.events\": 3000", "\"public.events\": 3001"),
+    )
+    .unwrap();
+    let operation = new_id();
+    let error = shelf.prove(&taken, operation).await.unwrap_err();
+    assert!(
+        told(&error).ends_with("public.events: 3000 rows, not 3001 rows"),
+        "{}",
+        told(&error)
+    );
+    shelf.assert_no_scratch(operation).await;
+}
+
+#[tokio::test]
+async fn an_unknown_snapshot_is_refused() {
+    let shelf = Shelf::new().await;
+    let id = new_id();
+    let error = shelf.dumps.prove(id, new_id(), &|_| ()).await.unwrap_err();
+    assert!(
+        matches!(error, SnapshotError::Unknown(unknown) if unknown == id),
+        "{error:?}"
+    );
+    assert_eq!(shelf.dumps.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_is_an_error_and_leaves_no_program() {
+    let shelf = Shelf::new().await;
+    let file = shelf._keep.path().join("a file");
+    fs::write(&file, "").unwrap();
+    let exec = shared(DockerExec(shelf.database.server.container.clone()));
+    let dumps = Dumps::new(
+        settings(&file.join("below it")),
+        exec,
+        Arc::clone(&shelf.postgres),
+    )
+    .unwrap();
+    let error = dumps.create(&wanted(), &|_| ()).await.unwrap_err();
+    assert!(matches!(error, SnapshotError::Store { .. }), "{error:?}");
+    assert!(told(&error).contains("a file"), "{}", told(&error));
+    assert!(dumps.list().await.is_err(), "not an empty list");
+}
+
+#[tokio::test]
+async fn addresses_of_stores_are_checked() {
+    let shelf = Shelf::new().await;
+    for (address, why) in [
+        ("ftp://host/path", "ftp"),
+        ("s3://key:hush@bucket/path", "environment"),
+    ] {
+        let settings = SnapshotSettings {
+            store: address.parse().unwrap(),
+            ..settings(&shelf.folder)
+        };
+        let exec = shared(DockerExec(String::new()));
+        let error = Dumps::new(settings, exec, Arc::clone(&shelf.postgres))
+            .err()
+            .unwrap();
+        let text = told(&error);
+        assert!(text.contains(why) && !text.contains("hush"), "{text}");
+    }
+}
+
+/// Lets so much of a dump through, then waits for leave to go on.
+struct Gated {
+    docker: DockerExec,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    reached: Notify,
+    open: Notify,
+}
+
+#[async_trait]
+impl Exec for Gated {
+    async fn exec(
+        &self,
+        service: &str,
+        command: &[String],
+        environment: &[(String, String)],
+    ) -> Result<Process, ContainersError> {
+        let mut process = self.docker.exec(service, command, environment).await?;
+        if command[0] == "pg_dump" {
+            let gate = Arc::clone(&self.gate);
+            let mut seen = 0;
+            process.output = process
+                .output
+                .then(move |piece| {
+                    if let Ok(Output::Stdout(bytes)) = &piece {
+                        seen += bytes.len();
+                    }
+                    let wait = seen > 1 << 20;
+                    seen = if wait { 0 } else { seen };
+                    let gate = Arc::clone(&gate);
+                    async move {
+                        if wait {
+                            gate.reached.notify_one();
+                            gate.open.notified().await;
+                        }
+                        piece
+                    }
+                })
+                .boxed();
+        }
+        Ok(process)
+    }
+}
+
+async fn gated() -> (Shelf, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let mut shelf = Shelf::with_exec(|docker| Gated {
+        docker,
+        gate: Arc::clone(&gate),
+    })
+    .await;
+    // Does not compress, so the dump is far longer than what pipes hold.
+    shelf
+        .database
+        .run(
+            "CREATE TABLE noise AS SELECT i, (SELECT string_agg(md5(random()::text || i || j), '') FROM generate_series(1, 300) j) AS t
+             FROM generate_series(1, 2000) i",
+        )
+        .await;
+    (shelf, gate)
+}
+
+async fn assert_nothing_left(shelf: &Shelf) {
+    let server = shelf.database.server;
+    until("nothing of the snapshot is left", || async {
+        shelf.files().is_empty()
+    })
+    .await;
+    until("its programs have ended", || async {
+        server.sessions("togather-pg_dump%").await == 0
+    })
+    .await;
+    assert_eq!(shelf.dumps.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_pg_dump_killed_midway_leaves_nothing() {
+    let (shelf, gate) = gated().await;
+    let wanted = wanted();
+    let create = shelf.dumps.create(&wanted, &|_| ());
+    let kill = async {
+        gate.reached.notified().await;
+        shelf.database.server.kill("pg_dump");
+        // All further pieces may pass: what was in the pipes still comes.
+        loop {
+            gate.open.notify_one();
+            gate.reached.notified().await;
+        }
+    };
+    let created = tokio::select! {
+        created = create => created,
+        () = kill => unreachable!(),
+    };
+    let error = created.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SnapshotError::Program {
+                program: "pg_dump",
+                exit_code: 137,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert_nothing_left(&shelf).await;
+}
+
+#[tokio::test]
+async fn a_snapshot_given_up_midway_leaves_nothing() {
+    let (shelf, gate) = gated().await;
+    let wanted = wanted();
+    tokio::select! {
+        created = shelf.dumps.create(&wanted, &|_| ()) => panic!("{created:?}"),
+        () = gate.reached.notified() => {}
+    }
+    // The globals are stored whole before the dump begins; without a manifest they are leftovers.
+    let server = shelf.database.server;
+    until("the dump is taken back", || async {
+        shelf
+            .files()
+            .iter()
+            .all(|name| name.ends_with(".globals.sql"))
+    })
+    .await;
+    until("pg_dump has ended", || async {
+        server.sessions("togather-pg_dump%").await == 0
+    })
+    .await;
+    assert_eq!(shelf.dumps.list().await.unwrap(), []);
+    let later = Timestamp::now() + Duration::from_secs(2 * 86_400);
+    let pruned = shelf.dumps.prune(&[], later).await.unwrap();
+    assert_eq!(pruned.len(), 1);
+    assert_eq!(shelf.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn pruning_keeps_what_is_asked_for_and_removes_all_parts_of_the_rest() {
+    let shelf = Shelf::new().await;
+    let [old, newest] = [shelf.create().await, shelf.create().await];
+    for manifest in [&old, &newest] {
+        let operation = new_id();
+        shelf.prove(manifest, operation).await.unwrap();
+        shelf.postgres.drop_scratch(operation).await.unwrap();
+    }
+    let soon = old.taken_at + Duration::from_secs(86_400);
+    let later = old.taken_at + Duration::from_secs(30 * 86_400);
+    assert_eq!(shelf.dumps.prune(&[], soon).await.unwrap(), [""; 0]);
+    // Both hold schema 4; the newest that does is enough for a rollback.
+    let target = RollbackTarget {
+        version: "1.0.0".into(),
+        schema: 4,
+    };
+    let kept = shelf.files();
+    let pruned = shelf.dumps.prune(&[target], later).await.unwrap();
+    let listed = shelf.dumps.list().await.unwrap();
+    assert_eq!(
+        listed.iter().map(|s| s.id).collect::<Vec<_>>(),
+        match pruned.len() {
+            0 => vec![newest.id, old.id],
+            _ => vec![newest.id],
+        }
+    );
+    assert!(shelf.files().len() <= kept.len());
+    shelf.dumps.forget(newest.id).await.unwrap();
+    assert!(
+        shelf
+            .dumps
+            .list()
+            .await
+            .unwrap()
+            .iter()
+            .all(|s| s.id != newest.id)
+    );
+}
