@@ -22,7 +22,11 @@ use togather_agent::{
 use togather_model::{Failure, FailureKind};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    fmt,
+    prelude::*,
+};
 
 /// How long a stop waits for calls and for a deployment under way. What has not ended by then is in
 /// the journal, and is taken up at the next start.
@@ -172,14 +176,17 @@ async fn take_up_what_was_interrupted(operations: &Operations) -> Result<(), Fai
 
 /// Logs go to standard error. The journal adds time and colour by itself.
 fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let asked = std::env::var("RUST_LOG").ok();
+    let filter = asked
+        .and_then(|text| text.parse::<Targets>().ok())
+        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let logs = tracing_subscriber::registry().with(filter);
+    let lines = fmt::layer().with_writer(io::stderr);
     if std::env::var_os("JOURNAL_STREAM").is_some() {
-        logs.without_time().with_ansi(false).init();
+        logs.with(lines.without_time().with_ansi(false)).init();
     } else {
-        logs.with_ansi(io::stderr().is_terminal()).init();
+        logs.with(lines.with_ansi(io::stderr().is_terminal()))
+            .init();
     }
 }
 
