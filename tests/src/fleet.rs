@@ -131,8 +131,9 @@ impl Fleet {
     /// It says nothing readable.
     pub async fn status(&self) -> BTreeMap<String, Value> {
         let ran = self.ctl(&["--output", "json", "status"]).run().await;
-        let nodes = ran.json()["nodes"].take_array();
+        let nodes = ran.json()["nodes"].as_array().cloned();
         nodes
+            .expect("a list of nodes")
             .into_iter()
             .map(|node| (node["name"].as_str().unwrap_or_default().to_owned(), node))
             .collect()
@@ -208,21 +209,8 @@ pub fn fleet_file() -> PathBuf {
     checkout().join(".devfleet/fleet.yml")
 }
 
-/// The one event of this name among a rollout's lines.
+/// The events of this name among a rollout's lines.
 #[must_use]
 pub fn events<'a>(lines: &'a [Value], name: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["event"] == name).collect()
-}
-
-trait TakeArray {
-    fn take_array(&mut self) -> Vec<Value>;
-}
-
-impl TakeArray for Value {
-    fn take_array(&mut self) -> Vec<Value> {
-        match self.take() {
-            Value::Array(items) => items,
-            other => panic!("expected a list, found {other}"),
-        }
-    }
 }
