@@ -12,7 +12,7 @@ use super::{Deployment, journal::new_id, progress::signs_of_life};
 use crate::{
     containers::App,
     health::{Answer, HealthError},
-    snapshots::{Reason, Wanted},
+    snapshots::{Progress, Reason, Wanted},
 };
 
 impl Deployment<'_> {
@@ -129,6 +129,7 @@ impl Deployment<'_> {
         let (say, heard) = signs_of_life();
         let work = async move {
             let snapshots = &self.node.snapshots;
+            let say = |progress: Progress| say(progress.message);
             let taken = snapshots.create(&wanted, &say).await;
             let taken = taken.map_err(|e| failed("the database could not be snapshotted", &e))?;
             let proven = snapshots.prove(taken.id, self.operation.id, &say).await;

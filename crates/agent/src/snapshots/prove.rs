@@ -1,4 +1,4 @@
-//! Proving a snapshot: read back, restored into a scratch database, compared, marked.
+//! Restoring a snapshot beside the live database: read back, restored, compared, marked as proven.
 
 use futures::StreamExt;
 use sha2::{Digest as _, Sha256};
@@ -12,52 +12,76 @@ use super::{
     dump::conninfo,
     error::SnapshotError,
     manifest::{Manifest, Names, Verified},
-    program::{Progress, Sink, Stdin},
+    program::{Meter, Progress, Say, Sink, Stdin},
+    store::Store,
 };
 use crate::database::{Database, scratch_name};
 
+/// What a restored copy is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be looked at: it belongs to nobody else and talks to nobody else.
+    Proof,
+    /// To become the live database: owners and privileges are its own.
+    Use,
+}
+
 impl Dumps {
-    /// Proves a snapshot. The scratch database stays if, and only if, the snapshot is proven.
+    /// Restores a snapshot into the scratch database of this operation, and compares. The scratch
+    /// database stays if, and only if, it is what the manifest says.
     pub(super) async fn restore_and_compare(
         &self,
+        store: &Store,
         snapshot: Ulid,
         operation: Ulid,
-        say: &(dyn Fn(String) + Send + Sync),
+        purpose: Purpose,
+        say: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
-        let mut manifest = self.find(snapshot).await?;
+        let manifest = store.find(snapshot).await?;
+        if purpose == Purpose::Use {
+            self.make_roles(store, &manifest).await?;
+        }
         self.database.create_scratch(operation).await?;
         let proven = async {
-            self.restore(&manifest, operation, say).await?;
-            self.compare(&manifest, operation).await?;
-            self.mark_verified(&mut manifest).await
+            self.restore(store, &manifest, operation, purpose, say)
+                .await?;
+            say(Progress::stage("comparing what was restored"));
+            self.compare(&manifest, operation).await
         };
         if let Err(e) = proven.await {
-            if let Err(error) = self.database.drop_scratch(operation).await {
-                tracing::warn!(%error, "the scratch database of {operation} is left behind");
-            }
+            self.drop_copy(operation).await;
             return Err(e);
         }
         Ok(manifest)
     }
 
+    /// Drops the scratch database of something that failed already.
+    pub(super) async fn drop_copy(&self, operation: Ulid) {
+        if let Err(error) = self.database.drop_scratch(operation).await {
+            tracing::warn!(%error, "the scratch database of {operation} is left behind");
+        }
+    }
+
     /// Streams the dump from the store through SHA-256 into `pg_restore`.
     async fn restore(
         &self,
+        store: &Store,
         manifest: &Manifest,
         operation: Ulid,
-        say: &(dyn Fn(String) + Send + Sync),
+        purpose: Purpose,
+        say: Say<'_>,
     ) -> Result<(), SnapshotError> {
         let scratch = format!("--dbname={}", conninfo(&scratch_name(operation)));
-        let arguments = [
-            "--format=custom",
-            "--exit-on-error",
-            // The copy is for looking at: it belongs to nobody else and talks to nobody else.
-            "--no-owner",
-            "--no-privileges",
-            "--no-publications",
-            "--no-subscriptions",
-            &scratch,
-        ];
+        let mut arguments = vec!["--format=custom", "--exit-on-error", "--no-subscriptions"];
+        match purpose {
+            Purpose::Proof => {
+                arguments.extend(["--no-owner", "--no-privileges", "--no-publications"]);
+            }
+            // Who is no superuser cannot give things to others; they are its own then.
+            Purpose::Use if !self.database.is_superuser().await? => arguments.push("--no-owner"),
+            Purpose::Use => {}
+        }
+        arguments.push(&scratch);
         let (stdin, program) = self.start("pg_restore", operation, &arguments).await?;
         let ended = CancellationToken::new();
         let followed = async {
@@ -65,8 +89,9 @@ impl Dumps {
             ended.cancel();
             followed
         };
-        let progress = Progress::new("restored", Some(manifest.bytes), say);
-        let (followed, fed) = tokio::join!(followed, self.feed(manifest, stdin, &ended, progress));
+        let progress = Meter::new("restored", Some(manifest.bytes), say);
+        let fed = self.feed(store, manifest, stdin, &ended, progress);
+        let (followed, fed) = tokio::join!(followed, fed);
         // Said first: damage explains whatever pg_restore made of it.
         fed?;
         followed
@@ -76,15 +101,16 @@ impl Dumps {
     /// a damaged dump from one that cannot be restored.
     async fn feed(
         &self,
+        store: &Store,
         manifest: &Manifest,
         stdin: Stdin,
         ended: &CancellationToken,
-        mut progress: Progress<'_>,
+        mut progress: Meter<'_>,
     ) -> Result<(), SnapshotError> {
         let mut stdin = Some(stdin);
         let mut sha256 = Sha256::new();
         let mut bytes = 0;
-        let mut pieces = self.store.pieces(&manifest.dump, manifest.bytes);
+        let mut pieces = store.pieces(&manifest.dump, manifest.bytes);
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
             sha256.update(&piece);
@@ -131,7 +157,7 @@ impl Dumps {
         })
     }
 
-    async fn mark_verified(&self, manifest: &mut Manifest) -> Result<(), SnapshotError> {
+    pub(super) async fn mark_verified(&self, manifest: &mut Manifest) -> Result<(), SnapshotError> {
         let verified_at = Timestamp::now();
         let mark = Verified {
             id: manifest.id,

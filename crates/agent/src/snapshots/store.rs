@@ -1,6 +1,6 @@
 //! The store, and the constant memory with which large objects go into and come out of it.
 
-use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use togather_model::Digest;
 use url::Url;
 
-use super::error::SnapshotError;
+use super::{Spool, error::SnapshotError, manifest::Names};
 
 /// The smallest part S3 allows but for the last one.
 const PART: usize = 5 << 20;
@@ -25,11 +25,14 @@ const IN_FLIGHT: usize = 2;
 const PIECE: u64 = 4 << 20;
 
 /// A place for snapshots in an object store.
+#[derive(Clone)]
 pub(super) struct Store {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     /// The folder, if it is a local one.
     folder: Option<PathBuf>,
+    /// What a spool may hold, in bytes; `None`: it is none.
+    at_most: Option<u64>,
 }
 
 impl Store {
@@ -54,6 +57,7 @@ impl Store {
                 objects: Arc::new(LocalFileSystem::new().with_fsync(true)),
                 prefix,
                 folder: Some(folder),
+                at_most: None,
             });
         }
         // By prefix: object_store would take a mere `TIMEOUT` or `REGION` for its own as well.
@@ -75,6 +79,7 @@ impl Store {
             objects: objects.into(),
             prefix,
             folder: None,
+            at_most: None,
         })
     }
 
@@ -84,7 +89,26 @@ impl Store {
             objects,
             prefix: Path::from(url.path()),
             folder: None,
+            at_most: None,
         }
+    }
+
+    /// The place on the node's own disk where snapshots wait.
+    pub(super) fn spool(spool: &Spool) -> Result<Self, SnapshotError> {
+        let refused = || SnapshotError::Address {
+            address: spool.folder.display().to_string(),
+            why: "expected an absolute path".into(),
+        };
+        let url = Url::from_directory_path(&spool.folder).map_err(|()| refused())?;
+        Ok(Self {
+            at_most: Some(spool.at_most),
+            ..Self::at(&url)?
+        })
+    }
+
+    /// What a spool may hold, in bytes; `None`: it is none.
+    pub(super) const fn at_most(&self) -> Option<u64> {
+        self.at_most
     }
 
     fn path(&self, name: &str) -> Path {
@@ -109,17 +133,28 @@ impl Store {
 
     /// Begins an object that is written bit by bit. Nothing of it can be seen before it is finished.
     pub(super) async fn upload(&self, name: &str, at_most: u64) -> Result<Upload, SnapshotError> {
-        let begun = self.objects.put_multipart(&self.path(name)).await;
-        let begun = begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?;
+        let room = match self.at_most {
+            Some(all) => all.saturating_sub(self.used().await?),
+            None => u64::MAX,
+        };
         let part = usize::try_from(at_most / MOST_PARTS)
             .unwrap_or(PART)
             .max(PART);
+        let begun = self.objects.put_multipart(&self.path(name)).await;
+        let begun = begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?;
         Ok(Upload {
+            room,
             name: name.to_owned(),
             parts: Some(WriteMultipart::new_with_chunk_size(begun, part)),
             sha256: Sha256::new(),
             bytes: 0,
         })
+    }
+
+    /// How much everything in this place takes, in bytes.
+    pub(super) async fn used(&self) -> Result<u64, SnapshotError> {
+        let names = self.names().await?;
+        Ok(names.iter().map(|(_, meta)| meta.size).sum())
     }
 
     /// Stores a small object that must not be there yet. One with the very same bytes is this one:
@@ -172,6 +207,12 @@ impl Store {
         Ok(serde_json::from_slice(&bytes))
     }
 
+    /// Reads a small object of this size as it is.
+    pub(super) async fn bytes(&self, name: &str, size: u64) -> Result<Vec<u8>, SnapshotError> {
+        let pieces: Vec<Bytes> = self.pieces(name, size).try_collect().await?;
+        Ok(pieces.concat())
+    }
+
     /// Reads a large object of this size from beginning to end.
     pub(super) fn pieces(
         &self,
@@ -214,6 +255,38 @@ impl Store {
             Err(e) => Err(SnapshotError::store(format!("remove {name}"), &e)),
         }
     }
+
+    /// Removes what there may be of a snapshot. The manifest goes first: from then on it is no
+    /// snapshot, so that an interruption leaves none that could not be restored, only leftovers
+    /// that the next pruning finds.
+    pub(super) async fn remove_parts(&self, names: &Names) -> Result<(), SnapshotError> {
+        for name in names.all() {
+            self.remove(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an interrupted write left in a local folder: files that no listing shows.
+    pub(super) async fn remove_unfinished(&self, name: &str) -> Result<(), SnapshotError> {
+        let Some(folder) = self.folder.clone() else {
+            return Ok(());
+        };
+        let failed = |e: io::Error| SnapshotError::Store {
+            doing: format!("remove what is unfinished of {name}"),
+            why: e.to_string(),
+        };
+        let begin = format!("{name}#");
+        let mut entries = match tokio::fs::read_dir(folder).await {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(failed)?,
+        };
+        while let Some(entry) = entries.next_entry().await.map_err(failed)? {
+            if entry.file_name().to_string_lossy().starts_with(&begin) {
+                tokio::fs::remove_file(entry.path()).await.map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Bytes as JSON, for people to read as well.
@@ -236,6 +309,8 @@ fn named(url: &Url) -> String {
 /// An object under way. If it is let go of before its end, what was sent of it is taken back.
 pub(super) struct Upload {
     name: String,
+    /// How many bytes it may have.
+    room: u64,
     parts: Option<WriteMultipart>,
     sha256: Sha256,
     bytes: u64,
@@ -249,6 +324,9 @@ impl Upload {
 
     /// Writes; waits while enough parts are on their way.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        if self.bytes + bytes.len() as u64 > self.room {
+            return Err(SnapshotError::SpoolFull { room: self.room });
+        }
         if let Some(parts) = &mut self.parts {
             let room = parts.wait_for_capacity(IN_FLIGHT).await;
             room.map_err(|e| SnapshotError::store(format!("take {}", self.name), &e))?;
