@@ -1,6 +1,16 @@
 //! Snapshots of a real PostgreSQL: taken, proven, listed, forgotten; and everything that must not
 //! count as one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test a panic is the report"
+)]
+
+#[path = "snapshots/bucket.rs"]
+mod bucket;
+#[path = "snapshots/interrupted.rs"]
+mod interrupted;
 mod postgres_server;
 
 use std::{
@@ -10,20 +20,17 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use futures::StreamExt;
-use postgres_server::{DockerExec, PASSWORD, TestDatabase, migration, shared, told, until};
+use postgres_server::{DockerExec, PASSWORD, TestDatabase, migration, shared, told};
 use tempfile::TempDir;
 use togather_agent::{
-    containers::{ContainersError, Exec, Output, Process},
+    containers::Exec,
     database::{Database, Postgres, scratch_name},
     snapshots::{Dumps, Manifest, Reason, SnapshotError, SnapshotSettings, Snapshots, Wanted},
 };
 use togather_model::{
-    Timestamp, Ulid,
+    Ulid,
     retention::{Policy, RollbackTarget},
 };
-use tokio::sync::Notify;
 use url::Url;
 
 /// A database with a bit of everything, its snapshots, and the folder they are in.
@@ -69,6 +76,12 @@ const EVERYTHING: &str = "
         FROM generate_series(1, 3000) i;
     INSERT INTO days SELECT '2026-05-01', i FROM generate_series(1, 10) i;";
 
+/// Compresses to half at best, so that a dump is far longer than what pipes hold.
+const NOISE: &str = "
+    CREATE TABLE noise AS
+        SELECT i, (SELECT string_agg(md5(random()::text || i || j), '') FROM generate_series(1, 300) j) AS t
+        FROM generate_series(1, 2500) i";
+
 impl Shelf {
     async fn new() -> Self {
         Self::with_exec(|exec| exec).await
@@ -96,16 +109,11 @@ impl Shelf {
     }
 
     async fn create(&self) -> Manifest {
-        self.dumps
-            .create(&wanted(), &|line| postgres_server::say(&line))
-            .await
-            .unwrap()
+        self.dumps.create(&wanted(), &|_| ()).await.unwrap()
     }
 
     async fn prove(&self, manifest: &Manifest, operation: Ulid) -> Result<Manifest, SnapshotError> {
-        self.dumps
-            .prove(manifest.id, operation, &|line| postgres_server::say(&line))
-            .await
+        self.dumps.prove(manifest.id, operation, &|_| ()).await
     }
 
     fn files(&self) -> Vec<String> {
@@ -172,7 +180,7 @@ async fn what_was_dumped_is_what_is_restored() {
     );
     assert_eq!(
         shelf.dumps.list().await.unwrap(),
-        [taken.clone()],
+        std::slice::from_ref(&taken),
         "not verified yet"
     );
 
@@ -300,7 +308,7 @@ async fn what_is_no_whole_snapshot_is_reported_and_hides_no_other() {
         assert!(text.contains(part), "{text}");
     }
     let survey = shelf.dumps.survey().await.unwrap();
-    assert_eq!(survey.snapshots, [whole.clone()]);
+    assert_eq!(survey.snapshots, std::slice::from_ref(&whole));
     assert_eq!(survey.orphans.len(), 1);
     assert_eq!(survey.orphans[0].name, "half.dump");
 
@@ -385,181 +393,56 @@ async fn addresses_of_stores_are_checked() {
     }
 }
 
-/// Lets so much of a dump through, then waits for leave to go on.
-struct Gated {
-    docker: DockerExec,
-    gate: Arc<Gate>,
-}
-
-#[derive(Default)]
-struct Gate {
-    reached: Notify,
-    open: Notify,
-}
-
-#[async_trait]
-impl Exec for Gated {
-    async fn exec(
-        &self,
-        service: &str,
-        command: &[String],
-        environment: &[(String, String)],
-    ) -> Result<Process, ContainersError> {
-        let mut process = self.docker.exec(service, command, environment).await?;
-        if command[0] == "pg_dump" {
-            let gate = Arc::clone(&self.gate);
-            let mut seen = 0;
-            process.output = process
-                .output
-                .then(move |piece| {
-                    if let Ok(Output::Stdout(bytes)) = &piece {
-                        seen += bytes.len();
-                    }
-                    let wait = seen > 1 << 20;
-                    seen = if wait { 0 } else { seen };
-                    let gate = Arc::clone(&gate);
-                    async move {
-                        if wait {
-                            gate.reached.notify_one();
-                            gate.open.notified().await;
-                        }
-                        piece
-                    }
-                })
-                .boxed();
-        }
-        Ok(process)
-    }
-}
-
-async fn gated() -> (Shelf, Arc<Gate>) {
-    let gate = Arc::new(Gate::default());
-    let mut shelf = Shelf::with_exec(|docker| Gated {
-        docker,
-        gate: Arc::clone(&gate),
-    })
-    .await;
-    // Does not compress, so the dump is far longer than what pipes hold.
-    shelf
-        .database
-        .run(
-            "CREATE TABLE noise AS SELECT i, (SELECT string_agg(md5(random()::text || i || j), '') FROM generate_series(1, 300) j) AS t
-             FROM generate_series(1, 2000) i",
-        )
-        .await;
-    (shelf, gate)
-}
-
-async fn assert_nothing_left(shelf: &Shelf) {
-    let server = shelf.database.server;
-    until("nothing of the snapshot is left", || async {
-        shelf.files().is_empty()
-    })
-    .await;
-    until("its programs have ended", || async {
-        server.sessions("togather-pg_dump%").await == 0
-    })
-    .await;
-    assert_eq!(shelf.dumps.list().await.unwrap(), []);
-}
-
-#[tokio::test]
-async fn a_pg_dump_killed_midway_leaves_nothing() {
-    let (shelf, gate) = gated().await;
-    let wanted = wanted();
-    let create = shelf.dumps.create(&wanted, &|_| ());
-    let kill = async {
-        gate.reached.notified().await;
-        shelf.database.server.kill("pg_dump");
-        // All further pieces may pass: what was in the pipes still comes.
-        loop {
-            gate.open.notify_one();
-            gate.reached.notified().await;
-        }
-    };
-    let created = tokio::select! {
-        created = create => created,
-        () = kill => unreachable!(),
-    };
-    let error = created.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            SnapshotError::Program {
-                program: "pg_dump",
-                exit_code: 137,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
-    assert_nothing_left(&shelf).await;
-}
-
-#[tokio::test]
-async fn a_snapshot_given_up_midway_leaves_nothing() {
-    let (shelf, gate) = gated().await;
-    let wanted = wanted();
-    tokio::select! {
-        created = shelf.dumps.create(&wanted, &|_| ()) => panic!("{created:?}"),
-        () = gate.reached.notified() => {}
-    }
-    // The globals are stored whole before the dump begins; without a manifest they are leftovers.
-    let server = shelf.database.server;
-    until("the dump is taken back", || async {
-        shelf
-            .files()
-            .iter()
-            .all(|name| name.ends_with(".globals.sql"))
-    })
-    .await;
-    until("pg_dump has ended", || async {
-        server.sessions("togather-pg_dump%").await == 0
-    })
-    .await;
-    assert_eq!(shelf.dumps.list().await.unwrap(), []);
-    let later = Timestamp::now() + Duration::from_secs(2 * 86_400);
-    let pruned = shelf.dumps.prune(&[], later).await.unwrap();
-    assert_eq!(pruned.len(), 1);
-    assert_eq!(shelf.files(), [""; 0]);
-}
-
 #[tokio::test]
 async fn pruning_keeps_what_is_asked_for_and_removes_all_parts_of_the_rest() {
-    let shelf = Shelf::new().await;
-    let [old, newest] = [shelf.create().await, shelf.create().await];
-    for manifest in [&old, &newest] {
+    let mut shelf = Shelf::new().await;
+    let mut taken = Vec::new();
+    for (day, schema) in [(1, 4), (2, 5), (3, 5)] {
+        let set = format!(
+            "TRUNCATE schema_migrations; INSERT INTO schema_migrations VALUES ({schema}, false)"
+        );
+        let set = sqlx::raw_sql(sqlx::AssertSqlSafe(set));
+        set.execute(&mut shelf.database.session).await.unwrap();
+        let wanted = Wanted {
+            at: format!("2026-05-0{day}T00:00:00Z").parse().unwrap(),
+            ..wanted()
+        };
+        let manifest = shelf.dumps.create(&wanted, &|_| ()).await.unwrap();
         let operation = new_id();
-        shelf.prove(manifest, operation).await.unwrap();
+        shelf.prove(&manifest, operation).await.unwrap();
         shelf.postgres.drop_scratch(operation).await.unwrap();
+        taken.push(manifest);
     }
-    let soon = old.taken_at + Duration::from_secs(86_400);
-    let later = old.taken_at + Duration::from_secs(30 * 86_400);
-    assert_eq!(shelf.dumps.prune(&[], soon).await.unwrap(), [""; 0]);
-    // Both hold schema 4; the newest that does is enough for a rollback.
+    let after = |days: u64| taken[0].taken_at + Duration::from_secs(days * 86_400);
     let target = RollbackTarget {
         version: "1.0.0".into(),
         schema: 4,
     };
-    let kept = shelf.files();
-    let pruned = shelf.dumps.prune(&[target], later).await.unwrap();
-    let listed = shelf.dumps.list().await.unwrap();
+
     assert_eq!(
-        listed.iter().map(|s| s.id).collect::<Vec<_>>(),
-        match pruned.len() {
-            0 => vec![newest.id, old.id],
-            _ => vec![newest.id],
-        }
+        shelf.dumps.prune(&[], after(6)).await.unwrap(),
+        [""; 0],
+        "all are young"
     );
-    assert!(shelf.files().len() <= kept.len());
-    shelf.dumps.forget(newest.id).await.unwrap();
-    assert!(
-        shelf
-            .dumps
-            .list()
-            .await
-            .unwrap()
-            .iter()
-            .all(|s| s.id != newest.id)
+    let needed = shelf.dumps.prune(&[target], after(30)).await.unwrap();
+    assert_eq!(
+        needed,
+        [taken[1].dump.as_str()],
+        "a rollback needs the first"
     );
+    let pruned = shelf.dumps.prune(&[], after(30)).await.unwrap();
+    assert_eq!(pruned, [taken[0].dump.as_str()]);
+    assert_eq!(
+        shelf.dumps.prune(&[], after(9000)).await.unwrap(),
+        [""; 0],
+        "never the last verified one"
+    );
+    assert_eq!(
+        shelf.files().len(),
+        4,
+        "dump, roles, manifest and mark: {:?}",
+        shelf.files()
+    );
+    shelf.dumps.forget(taken[2].id).await.unwrap();
+    assert_eq!(shelf.files(), [""; 0]);
 }

@@ -4,7 +4,6 @@
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
 use std::{
-    io::Write as _,
     net::TcpListener,
     os::unix::process::CommandExt,
     process::{Command, Stdio},
@@ -93,6 +92,10 @@ async fn start() -> Server {
 
 /// A shell waits for the end of this program, which closes its standard input, and removes the
 /// container then. In a group of its own, so that Ctrl-C does not end it first.
+#[expect(
+    clippy::zombie_processes,
+    reason = "it outlives this program on purpose"
+)]
 fn remove_at_the_end(container: &str) {
     let waiter = Command::new("sh")
         .args([
@@ -140,21 +143,24 @@ impl Server {
             .unwrap()
     }
 
-    /// How many sessions carry an application name like this.
-    pub(crate) async fn sessions(&self, like: &str) -> i64 {
+    /// How many sessions `pg_dump` has in this database.
+    pub(crate) async fn dumping(&self, database: &str) -> i64 {
         let mut admin = self.connect("togather").await;
-        sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE $1")
-            .bind(like)
-            .fetch_one(&mut admin)
-            .await
-            .unwrap()
+        let count = "SELECT count(*) FROM pg_stat_activity \
+                     WHERE datname = $1 AND application_name LIKE 'togather-pg_dump-%'";
+        let count = sqlx::query_scalar(count).bind(database);
+        count.fetch_one(&mut admin).await.unwrap()
     }
 
-    /// Kills a program in the container, as hard as it goes.
-    pub(crate) fn kill(&self, program: &str) {
-        let kill = "for c in /proc/[0-9]*/comm; do read -r name < $c && [ \"$name\" = \"$0\" ] \
-                    && kill -9 $(basename $(dirname $c)); done; true";
-        docker(&["exec", &self.container, "sh", "-c", kill, program]).unwrap();
+    /// Begins to kill the program with this PGAPPNAME, as hard as it goes. Docker may only answer once
+    /// what the program had printed was read, so whoever reads that must not wait for the answer.
+    pub(crate) fn kill(&self, application: &str) -> tokio::process::Child {
+        let kill = "for p in /proc/[0-9]*; do \
+                    grep -qs \"PGAPPNAME=$0\" $p/environ && kill -9 ${p#/proc/}; done; true";
+        tokio::process::Command::new("docker")
+            .args(["exec", &self.container, "sh", "-c", kill, application])
+            .spawn()
+            .unwrap()
     }
 }
 
@@ -302,9 +308,4 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl 
 
 pub(crate) fn shared(exec: impl Exec + 'static) -> Arc<dyn Exec> {
     Arc::new(exec)
-}
-
-pub(crate) fn say(line: &str) {
-    // Shown only when the test fails.
-    let _ = writeln!(std::io::stdout(), "{line}");
 }

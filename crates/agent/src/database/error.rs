@@ -31,7 +31,7 @@ pub enum DatabaseError {
         doing: &'static str,
         /// What PostgreSQL said.
         #[source]
-        source: Refusal,
+        source: Box<Refusal>,
     },
     /// The session ended, or the answer could not be understood.
     #[error("{doing}")]
@@ -119,7 +119,7 @@ impl DatabaseError {
             database: database.to_owned(),
             at,
             source: match why(error) {
-                Why::Refused(refusal) => Box::new(refusal),
+                Why::Refused(refusal) => refusal,
                 Why::Broken(source) => source,
             },
         }
@@ -127,7 +127,7 @@ impl DatabaseError {
 
     /// What PostgreSQL said, if it was PostgreSQL that refused.
     #[must_use]
-    pub const fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused { source, .. } => Some(source),
             Self::Address(_)
@@ -152,7 +152,7 @@ impl DatabaseError {
 }
 
 enum Why {
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     Broken(Box<dyn Error + Send + Sync>),
 }
 
@@ -164,7 +164,7 @@ enum Why {
 fn why(error: sqlx::Error) -> Why {
     match error {
         sqlx::Error::Database(said) => match said.try_downcast_ref::<PgDatabaseError>() {
-            Some(said) => Why::Refused(Refusal::new(said)),
+            Some(said) => Why::Refused(Box::new(Refusal::new(said))),
             None => Why::Broken(said.into()),
         },
         sqlx::Error::Io(source) => Why::Broken(Box::new(source)),

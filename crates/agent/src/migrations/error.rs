@@ -173,7 +173,7 @@ impl MigrationError {
             retries,
             aftermath,
             source: match stop.error {
-                DatabaseError::Refused { source, .. } => Box::new(source),
+                DatabaseError::Refused { source, .. } => source,
                 error @ (DatabaseError::Address(_)
                 | DatabaseError::Unreachable { .. }
                 | DatabaseError::Broken { .. }
