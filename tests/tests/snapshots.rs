@@ -12,6 +12,10 @@ mod bucket;
 #[path = "snapshots/interrupted.rs"]
 mod interrupted;
 mod postgres_server;
+#[path = "snapshots/restored.rs"]
+mod restored;
+#[path = "snapshots/spooled.rs"]
+mod spooled;
 
 use std::{
     fs,
@@ -144,7 +148,9 @@ fn settings(folder: &Path) -> SnapshotSettings {
         retention: Policy {
             keep_for: Duration::from_secs(7 * 86_400),
             min_verified: 1,
+            ..Policy::default()
         },
+        spool: None,
     }
 }
 

@@ -8,6 +8,7 @@ mod contents;
 mod dump;
 mod error;
 mod forget;
+mod load;
 mod manifest;
 mod program;
 mod prove;

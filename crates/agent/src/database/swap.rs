@@ -51,6 +51,16 @@ impl Postgres {
         exists(&mut self.aside().await?, name).await
     }
 
+    /// How many bytes another database of the server takes.
+    pub(crate) async fn size_of(&self, name: &str) -> Result<u64, DatabaseError> {
+        let bytes: i64 = sqlx::query_scalar("SELECT pg_database_size($1)")
+            .bind(name)
+            .fetch_one(&mut self.aside().await?)
+            .await
+            .map_err(|e| DatabaseError::from_sqlx("the size could not be asked for", e))?;
+        Ok(bytes.unsigned_abs())
+    }
+
     pub(super) async fn swap_databases(
         &self,
         incoming: &str,

@@ -227,7 +227,8 @@ impl Task<'_> {
             0 => manifest.bytes * USUAL_RATIO,
             known => known,
         };
-        let needed = size + size / 10 + self.node.strategy.min_disk_free;
+        // The dump itself lies beside the database meanwhile.
+        let needed = manifest.bytes + size + size / 10 + self.node.strategy.min_disk_free;
         let free = self.node.host.disk_free();
         let free = free.map_err(|e| failed("the free disk could not be measured", &e))?;
         if free >= needed {

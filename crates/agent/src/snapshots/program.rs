@@ -36,16 +36,26 @@ impl Dumps {
         id: Ulid,
         arguments: &[&str],
     ) -> Result<(Stdin, Program), SnapshotError> {
-        let application = application(name, id);
         let mut command = vec![name.to_owned(), "--no-password".to_owned()];
         command.push(format!("--username={}", self.database.user()));
         command.extend(arguments.iter().map(ToString::to_string));
+        self.launch(name, &command, id).await
+    }
+
+    /// Starts any program in the database's container.
+    pub(super) async fn launch(
+        &self,
+        name: &'static str,
+        command: &[String],
+        id: Ulid,
+    ) -> Result<(Stdin, Program), SnapshotError> {
+        let application = application(name, id);
         let environment = [("PGAPPNAME".to_owned(), application.clone())];
         let abandoned = Abandoned {
             database: Arc::clone(&self.database),
             application: Some(application),
         };
-        let started = self.exec.exec(&self.service, &command, &environment).await;
+        let started = self.exec.exec(&self.service, command, &environment).await;
         let Process {
             stdin,
             output,
@@ -79,6 +89,7 @@ impl Dumps {
             let application = application(program, id);
             self.database.end_sessions(&application).await?;
         }
+        self.remove_beside(id).await;
         Ok(())
     }
 }
