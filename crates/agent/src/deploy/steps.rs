@@ -135,8 +135,19 @@ impl Deployment<'_> {
             let proven = snapshots.prove(taken.id, self.operation.id, &say).await;
             proven.map_err(|e| failed("the snapshot could not be proven", &e))
         };
+        let limit = self.node.strategy.snapshot_timeout;
+        let work = tokio::time::timeout(limit, work);
         let (proven, ()) = tokio::join!(work, self.write_down(Step::Snapshot, heard));
-        let proven = proven?;
+        let proven = proven.unwrap_or_else(|_| {
+            Err(Failure::new(
+                FailureKind::Other,
+                format!(
+                    "the snapshot was not taken and proven within {} s",
+                    limit.as_secs()
+                ),
+            )
+            .next("nothing was migrated; allow more with `strategy.snapshot_timeout`"))
+        })?;
         if self.plan.to_run().all(|step| step != Step::Rehearse) {
             self.drop_the_scratch().await?;
         }
