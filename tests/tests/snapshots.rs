@@ -11,6 +11,8 @@
 mod bucket;
 #[path = "snapshots/interrupted.rs"]
 mod interrupted;
+#[path = "snapshots/killed.rs"]
+mod killed;
 mod postgres_server;
 #[path = "snapshots/restored.rs"]
 mod restored;
@@ -81,7 +83,7 @@ const EVERYTHING: &str = "
     INSERT INTO days SELECT '2026-05-01', i FROM generate_series(1, 10) i;";
 
 /// Compresses to half at best, so that a dump is far longer than what pipes hold.
-const NOISE: &str = "
+pub(crate) const NOISE: &str = "
     CREATE TABLE noise AS
         SELECT i, (SELECT string_agg(md5(random()::text || i || j), '') FROM generate_series(1, 300) j) AS t
         FROM generate_series(1, 2500) i";
@@ -150,6 +152,7 @@ fn settings(folder: &Path) -> SnapshotSettings {
             min_verified: 1,
             ..Policy::default()
         },
+        uploads: None,
         spool: None,
     }
 }

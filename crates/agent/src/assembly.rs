@@ -128,6 +128,7 @@ impl Parts {
                 weekly: deployment.database.snapshots.weekly,
                 monthly: deployment.database.snapshots.monthly,
             },
+            uploads: Some(agent.state.join("uploads")),
             // A store on this very disk is never away.
             spool: (agent.snapshots.store.scheme() != "file").then(|| Spool {
                 folder: agent.state.join("spool"),

@@ -16,11 +16,12 @@ mod roles;
 mod shelf;
 mod spool;
 mod store;
+mod uploads;
 
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use object_store::ObjectStore;
+use object_store::{ObjectStore, multipart::MultipartStore};
 use togather_model::{
     Timestamp, Ulid,
     retention::{Policy, RollbackTarget},
@@ -112,6 +113,9 @@ pub struct SnapshotSettings {
     pub service: String,
     /// How long, and how many, are kept.
     pub retention: Policy,
+    /// A folder of the node's own in which uploads under way are noted, so that what an
+    /// interruption left of them in the store can be taken back; `None`: the store's own rules do.
+    pub uploads: Option<PathBuf>,
     /// Where scheduled ones wait when the store does not take them; `None`: they fail.
     pub spool: Option<Spool>,
 }
@@ -147,7 +151,7 @@ impl Dumps {
         exec: Arc<dyn Exec>,
         database: Arc<Postgres>,
     ) -> Result<Self, SnapshotError> {
-        let store = Store::at(&settings.store)?;
+        let store = Store::at(&settings.store, settings.uploads.as_deref())?;
         Self::with_store(settings, store, exec, database)
     }
 
@@ -156,13 +160,13 @@ impl Dumps {
     ///
     /// # Errors
     /// The spool's folder cannot be one.
-    pub fn over(
+    pub fn over<T: ObjectStore + MultipartStore>(
         settings: SnapshotSettings,
-        objects: Arc<dyn ObjectStore>,
+        objects: Arc<T>,
         exec: Arc<dyn Exec>,
         database: Arc<Postgres>,
     ) -> Result<Self, SnapshotError> {
-        let store = Store::over(objects, &settings.store);
+        let store = Store::over(objects, &settings.store, settings.uploads.as_deref());
         Self::with_store(settings, store, exec, database)
     }
 
@@ -186,7 +190,7 @@ impl Dumps {
 
     fn place(&self, place: Option<&Url>) -> Result<Store, SnapshotError> {
         match place {
-            Some(place) => Store::at(place),
+            Some(place) => Store::at(place, None),
             None => Ok(self.store.clone()),
         }
     }

@@ -38,6 +38,7 @@ impl Dumps {
         say: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
         store.prepare().await?;
+        store.take_uploads_back().await?;
         let names = Names::new(self.database.name(), wanted);
         let taken = self.dump_and_count(store, wanted, &names, say).await;
         if !matches!(taken, Ok(_) | Err(SnapshotError::Taken(_)))

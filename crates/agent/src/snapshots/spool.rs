@@ -40,6 +40,7 @@ impl Dumps {
     /// Brings everything that is spooled to the store, oldest first.
     pub(super) async fn deliver_spooled(&self) -> Result<Vec<String>, SnapshotError> {
         let _alone = self.delivering.lock().await;
+        self.store.take_uploads_back().await?;
         let Some(spool) = &self.spool else {
             return Ok(vec![]);
         };
@@ -113,6 +114,9 @@ impl Dumps {
         let places = std::iter::once(&self.store).chain(&self.spool);
         let mut first = None;
         for place in places {
+            if let Err(error) = place.take_uploads_back().await {
+                first = first.or(Some(error));
+            }
             place.remove_unfinished(&names.dump()).await?;
             place.remove_unfinished(&names.globals()).await?;
             match place.find(wanted.id).await {

@@ -1,19 +1,23 @@
 //! The store, and the constant memory with which large objects go into and come out of it.
 
-use std::{io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{
+    io, os::unix::fs::DirBuilderExt, path::Path as FolderPath, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, WriteMultipart,
-    local::LocalFileSystem, path::Path,
+    BackoffConfig, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme,
+    PutMode, RetryConfig, WriteMultipart, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
+    gcp::GoogleCloudStorageBuilder, local::LocalFileSystem, multipart::MultipartStore, path::Path,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use togather_model::Digest;
 use url::Url;
 
-use super::{Spool, error::SnapshotError, manifest::Names};
+use super::{Spool, error::SnapshotError, manifest::Names, uploads::Uploads};
 
 /// The smallest part S3 allows but for the last one.
 const PART: usize = 5 << 20;
@@ -24,10 +28,21 @@ const IN_FLIGHT: usize = 2;
 /// How much is asked for at once when reading. Ranges, so that no request takes long.
 const PIECE: u64 = 4 << 20;
 
+/// How often one request is repeated, and for how long at most: a dump waits meanwhile.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        max_retries: 8,
+        retry_timeout: Duration::from_secs(120),
+        backoff: BackoffConfig::default(),
+    }
+}
+
 /// A place for snapshots in an object store.
 #[derive(Clone)]
 pub(super) struct Store {
     objects: Arc<dyn ObjectStore>,
+    /// Large uploads, where the store takes them in parts.
+    uploads: Option<Uploads>,
     prefix: Path,
     /// The folder, if it is a local one.
     folder: Option<PathBuf>,
@@ -37,7 +52,9 @@ pub(super) struct Store {
 
 impl Store {
     /// Reads the address and the environment; nothing is asked of the store yet.
-    pub(super) fn at(url: &Url) -> Result<Self, SnapshotError> {
+    ///
+    /// `notes` is a folder of the node's own in which uploads are noted.
+    pub(super) fn at(url: &Url, notes: Option<&FolderPath>) -> Result<Self, SnapshotError> {
         let refused = |why: String| SnapshotError::Address {
             address: named(url),
             why,
@@ -57,6 +74,7 @@ impl Store {
                 objects: Arc::new(LocalFileSystem::new().with_fsync(true)),
                 prefix,
                 folder: Some(folder),
+                uploads: None,
                 at_most: None,
             });
         }
@@ -70,27 +88,61 @@ impl Store {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
         // Its own limit of 30 s for a request is too short for a slow line.
-        let options = std::iter::once(("timeout".to_owned(), "120s".to_owned()))
+        let options: Vec<(String, String)> = std::iter::once(("timeout".into(), "120s".into()))
             .chain(variables.filter(ours))
-            .map(|(name, value)| (name.to_lowercase(), value));
-        let (objects, prefix) =
-            object_store::parse_url_opts(url, options).map_err(|e| refused(e.to_string()))?;
-        Ok(Self {
-            objects: objects.into(),
+            .map(|(name, value): (String, String)| (name.to_lowercase(), value))
+            .collect();
+        // Each kind of store has a builder of its own kind, with keys of its own kind.
+        macro_rules! built {
+            ($builder:ty) => {{
+                let mut builder = <$builder>::new()
+                    .with_url(url.as_str())
+                    .with_retry(retries());
+                for (key, value) in options {
+                    if let Ok(key) = key.parse() {
+                        builder = builder.with_config(key, value);
+                    }
+                }
+                let built = builder.build().map_err(|e| refused(e.to_string()))?;
+                Ok(Self::remote(Arc::new(built), prefix, notes))
+            }};
+        }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "object_store's enum is open"
+        )]
+        match scheme {
+            ObjectStoreScheme::AmazonS3 => built!(AmazonS3Builder),
+            ObjectStoreScheme::GoogleCloudStorage => built!(GoogleCloudStorageBuilder),
+            ObjectStoreScheme::MicrosoftAzure => built!(MicrosoftAzureBuilder),
+            _ => Err(refused(
+                "expected `file:///`, `s3://`, `gs://` or `az://`".into(),
+            )),
+        }
+    }
+
+    fn remote<T: ObjectStore + MultipartStore>(
+        objects: Arc<T>,
+        prefix: Path,
+        notes: Option<&FolderPath>,
+    ) -> Self {
+        let multipart: Arc<dyn MultipartStore> = Arc::clone(&objects) as _;
+        Self {
+            objects,
+            uploads: notes.map(|notes| Uploads::noted_in(notes.to_owned(), multipart)),
             prefix,
             folder: None,
             at_most: None,
-        })
+        }
     }
 
     /// A store that was made elsewhere.
-    pub(super) fn over(objects: Arc<dyn ObjectStore>, url: &Url) -> Self {
-        Self {
-            objects,
-            prefix: Path::from(url.path()),
-            folder: None,
-            at_most: None,
-        }
+    pub(super) fn over<T: ObjectStore + MultipartStore>(
+        objects: Arc<T>,
+        url: &Url,
+        notes: Option<&FolderPath>,
+    ) -> Self {
+        Self::remote(objects, Path::from(url.path()), notes)
     }
 
     /// The place on the node's own disk where snapshots wait.
@@ -102,7 +154,7 @@ impl Store {
         let url = Url::from_directory_path(&spool.folder).map_err(|()| refused())?;
         Ok(Self {
             at_most: Some(spool.at_most),
-            ..Self::at(&url)?
+            ..Self::at(&url, None)?
         })
     }
 
@@ -140,8 +192,14 @@ impl Store {
         let part = usize::try_from(at_most / MOST_PARTS)
             .unwrap_or(PART)
             .max(PART);
-        let begun = self.objects.put_multipart(&self.path(name)).await;
-        let begun = begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?;
+        let path = self.path(name);
+        let begun: Box<dyn MultipartUpload> = match &self.uploads {
+            Some(uploads) => Box::new(uploads.begin(name, &path).await?),
+            None => {
+                let begun = self.objects.put_multipart(&path).await;
+                begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?
+            }
+        };
         Ok(Upload {
             room,
             name: name.to_owned(),
@@ -264,6 +322,14 @@ impl Store {
             self.remove(&name).await?;
         }
         Ok(())
+    }
+
+    /// Takes back the uploads that an interruption cut off.
+    pub(super) async fn take_uploads_back(&self) -> Result<(), SnapshotError> {
+        match &self.uploads {
+            Some(uploads) => uploads.take_back().await,
+            None => Ok(()),
+        }
     }
 
     /// Removes what an interrupted write left in a local folder: files that no listing shows.
