@@ -4,6 +4,7 @@ mod admission;
 mod archives;
 mod connections;
 mod replay;
+mod snapshots;
 mod story;
 
 use std::{
