@@ -6,6 +6,8 @@
 //! waits for it; when the next one is due before it could begin, it is recorded as skipped.
 
 mod cron;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,6 +55,8 @@ struct Runner {
     node: Node,
     jobs: Jobs,
     jitter: Duration,
+    /// How often a run that cannot begin yet is tried again.
+    retry: Duration,
     stopping: CancellationToken,
 }
 
@@ -79,6 +83,7 @@ impl Schedule {
             node,
             jobs,
             jitter: settings.jitter,
+            retry: RETRY,
             stopping: stopping.clone(),
         };
         let entries = [
@@ -175,7 +180,7 @@ impl Runner {
                     tracing::error!(%failure, kind = entry.kind.as_str(), "a scheduled job did not begin");
                 }
             }
-            if !self.sleep(RETRY).await {
+            if !self.sleep(self.retry).await {
                 return Ok(());
             }
         }
