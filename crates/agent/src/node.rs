@@ -12,6 +12,7 @@ use crate::{
     database::Database,
     health::Health,
     host::Host,
+    jobs,
     snapshots::Snapshots,
     state::{State, StateError},
     traffic::Traffic,
@@ -74,6 +75,11 @@ impl Node {
         };
         let base_exists = base_exists.map_err(&mut note).unwrap_or(true);
 
+        if let Ok(Some(running)) = self.state.running_job().await
+            && running.job.swaps()
+        {
+            note(jobs::held_by(&running.job));
+        }
         if let Err(e) = self.traffic.ready().await {
             note(
                 Failure::caused_by(FailureKind::Other, "a traffic switch would not work", &e)

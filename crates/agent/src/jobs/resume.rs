@@ -15,6 +15,11 @@ impl Task<'_> {
         interrupted: &Interrupted,
     ) -> Result<Result<Done, Failure>, Failure> {
         let (node, work) = (self.node, &interrupted.work);
+        let exists = node.containers.base_exists().await;
+        if !exists.map_err(|e| failed("the base services could not be looked at", &e))? {
+            // There is no database that anything could be left in.
+            return Ok(Err(interruption()));
+        }
         let ended = node.snapshots.end_programs(self.id).await;
         ended.map_err(|e| failed("the interrupted programs were not ended", &e))?;
         if let Some(swap) = interrupted.swap.clone() {
@@ -35,9 +40,17 @@ impl Task<'_> {
             Work::Create(wanted) => {
                 let ended = node.snapshots.end_programs(wanted.id).await;
                 ended.map_err(|e| failed("the interrupted programs were not ended", &e))?;
-                let whole = node.snapshots.clear_away(wanted).await;
-                let whole =
-                    whole.map_err(|e| failed("the half-made snapshot was not removed", &e))?;
+                let whole = match node.snapshots.clear_away(wanted).await {
+                    Ok(whole) => whole,
+                    // Waiting for the store would keep the next snapshot from the spool.
+                    Err(error) => {
+                        let what = "what it left in the store was not removed; pruning finds it";
+                        let left = Failure::caused_by(FailureKind::Other, what, &error);
+                        let mut failure = interruption();
+                        failure.causes.push(left.to_string());
+                        return Ok(Err(failure));
+                    }
+                };
                 if let Some(whole) = whole {
                     let message = format!("{} was stored just before the interruption", whole.dump);
                     return Ok(Ok(Done::about(whole, message)));

@@ -30,7 +30,16 @@ impl Task<'_> {
             );
         }
         self.say(Progress::stage("dumping the database"));
-        let say = |progress| self.say(progress);
+        // About as large as the last one. Where that cannot be asked, the dump will say so itself.
+        let last = self.find(None, |_| true).await.ok().flatten();
+        let expected = last.map(|last| last.bytes);
+        let say = |progress: Progress| {
+            let bytes_total = expected.filter(|total| *total > progress.bytes_done);
+            self.say(Progress {
+                bytes_total,
+                ..progress
+            });
+        };
         let taken = self.node.snapshots.create(wanted, &say).await;
         let taken = taken.map_err(|e| failed("no snapshot was taken", &e))?;
         let message = match taken.spooled {

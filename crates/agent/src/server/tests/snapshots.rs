@@ -56,7 +56,7 @@ async fn a_snapshot_is_taken_watched_listed_restored_and_taken_back() {
     // The same command again is the same job, which is over.
     let again = snapshots.create(signed).await.unwrap().into_inner().job;
     assert_eq!(again.as_ref(), Some(ended));
-    assert_eq!(client.watch(&job.id).await, [ended.clone()]);
+    assert_eq!(client.watch(&job.id).await, std::slice::from_ref(ended));
 
     let listed = snapshots.list(v1::ListSnapshotsRequest::default()).await;
     let listed = listed.unwrap().into_inner().snapshots;
