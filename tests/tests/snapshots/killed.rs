@@ -6,13 +6,17 @@ use std::{fs, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use object_store::aws::AmazonS3Builder;
+use object_store::{RetryConfig, aws::AmazonS3Builder};
 use togather_agent::{
     containers::{ContainersError, Exec, Output, Process},
     database::{Database, scratch_name},
-    snapshots::{Dumps, SnapshotSettings, Snapshots},
+    snapshots::{Dumps, SnapshotError, SnapshotSettings, Snapshots},
 };
-use tokio::sync::Notify;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
     NOISE, Shelf,
@@ -78,6 +82,10 @@ fn agent(shelf: &Shelf, port: u16, exec: Arc<dyn Exec>) -> Dumps {
         .with_bucket_name("bucket")
         .with_access_key_id("key")
         .with_secret_access_key("hush")
+        .with_retry(RetryConfig {
+            max_retries: 1,
+            ..RetryConfig::default()
+        })
         .build();
     let settings = SnapshotSettings {
         store: "s3://bucket/node-1".parse().unwrap(),
@@ -191,4 +199,54 @@ async fn killed_in_the_middle_of_a_proof_it_leaves_no_scratch_and_no_file() {
     );
     shelf.prove(&taken, operation).await.unwrap();
     shelf.postgres.drop_scratch(operation).await.unwrap();
+}
+
+/// A way to this port that can be cut: aborted, it takes its connections with it.
+async fn line_to(port: u16) -> (u16, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let line = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            connections.spawn(async move {
+                let mut far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                tokio::io::copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    (own, line)
+}
+
+#[tokio::test]
+async fn a_store_lost_in_the_middle_of_a_dump_is_told_and_leaves_nothing_for_long() {
+    let mut shelf = Shelf::new().await;
+    shelf.database.run(NOISE).await;
+    let root = shelf._keep.path().join("s3");
+    let port = s3(&root).await;
+    let (near, line) = line_to(port).await;
+    let away = agent(&shelf, near, shared(docker(&shelf)));
+    let cut = async {
+        until("parts are on the server", || async {
+            unfinished(&root) > 1
+        })
+        .await;
+        line.abort();
+    };
+    let wanted = wanted();
+    let (taken, ()) = tokio::join!(away.create(&wanted, &|_| ()), cut);
+    let error = taken.unwrap_err();
+    assert!(matches!(error, SnapshotError::Store { .. }), "{error:?}");
+    assert!(unfinished(&root) > 0, "nobody could take them back");
+    let server = shelf.database.server;
+    until("its programs have ended", || async {
+        server.dumping(&shelf.database.name).await == 0
+    })
+    .await;
+
+    // The store is back: the next snapshot tidies up first.
+    let back = agent(&shelf, port, shared(docker(&shelf)));
+    let taken = back.create(&crate::wanted(), &|_| ()).await.unwrap();
+    assert_eq!(unfinished(&root), 0);
+    assert_eq!(back.list().await.unwrap(), [taken]);
 }
