@@ -7,7 +7,8 @@ set -eu
 
 usage() {
     cat << 'TEXT'
-usage: install.sh [--binary PATH] [--bundle DIR] [--compose FILE] [--env FILE] [--replace-caddyfile]
+usage: install.sh [--binary PATH] [--bundle DIR] [--compose FILE] [--env FILE]
+                  [--agent-env FILE] [--replace-caddyfile]
 
 Makes this Debian machine a Togather node. Without options: Docker Engine, Caddy, the user
 togather, its folders and the systemd service.
@@ -16,6 +17,8 @@ togather, its folders and the systemd service.
   --bundle DIR          the folder that `togather-ctl node add` made for this node
   --compose FILE        what runs on this node, copied to /etc/togather/docker-compose.yml
   --env FILE            the app's environment and secrets, copied to /etc/togather/.env.production
+  --agent-env FILE      the agent's own environment: credentials of the snapshot store, copied to
+                        /etc/togather/agent.env, which only root can read
   --replace-caddyfile   put Togather's Caddyfile in place of the one that is there
 TEXT
 }
@@ -27,16 +30,17 @@ fail() {
 }
 
 here=$(cd "$(dirname "$0")/.." && pwd)
-binary='' bundle='' compose='' environment='' replace_caddyfile=no
+binary='' bundle='' compose='' environment='' agent_environment='' replace_caddyfile=no
 while [ $# -gt 0 ]; do
     case $1 in
-        --binary | --bundle | --compose | --env)
+        --binary | --bundle | --compose | --env | --agent-env)
             [ $# -ge 2 ] || fail "$1 needs a path; see install.sh --help"
             case $1 in
                 --binary) binary=$2 ;;
                 --bundle) bundle=$2 ;;
                 --compose) compose=$2 ;;
                 --env) environment=$2 ;;
+                --agent-env) agent_environment=$2 ;;
             esac
             shift 2
             ;;
@@ -49,7 +53,7 @@ done
 # --- look before touching anything --------------------------------------------------------------
 [ "$(id -u)" = 0 ] || fail "this changes the system: run it as root (sudo $0)"
 command -v apt-get > /dev/null || fail "this is not a Debian machine: apt-get is missing"
-for file in "$binary" "$compose" "$environment"; do
+for file in "$binary" "$compose" "$environment" "$agent_environment"; do
     [ -z "$file" ] || [ -f "$file" ] || fail "$file: no such file"
 done
 if [ -n "$bundle" ]; then
@@ -156,6 +160,10 @@ if [ -n "$compose" ]; then
 fi
 if [ -n "$environment" ]; then
     place "$environment" /etc/togather/.env.production 0600 togather:togather
+    [ $changed = no ] || restart_agent=yes
+fi
+if [ -n "$agent_environment" ]; then
+    place "$agent_environment" /etc/togather/agent.env 0600 root:root
     [ $changed = no ] || restart_agent=yes
 fi
 

@@ -11,7 +11,13 @@
 mod bucket;
 #[path = "snapshots/interrupted.rs"]
 mod interrupted;
+#[path = "snapshots/killed.rs"]
+mod killed;
 mod postgres_server;
+#[path = "snapshots/restored.rs"]
+mod restored;
+#[path = "snapshots/spooled.rs"]
+mod spooled;
 
 use std::{
     fs,
@@ -77,7 +83,7 @@ const EVERYTHING: &str = "
     INSERT INTO days SELECT '2026-05-01', i FROM generate_series(1, 10) i;";
 
 /// Compresses to half at best, so that a dump is far longer than what pipes hold.
-const NOISE: &str = "
+pub(crate) const NOISE: &str = "
     CREATE TABLE noise AS
         SELECT i, (SELECT string_agg(md5(random()::text || i || j), '') FROM generate_series(1, 300) j) AS t
         FROM generate_series(1, 2500) i";
@@ -144,7 +150,10 @@ fn settings(folder: &Path) -> SnapshotSettings {
         retention: Policy {
             keep_for: Duration::from_secs(7 * 86_400),
             min_verified: 1,
+            ..Policy::default()
         },
+        uploads: None,
+        spool: None,
     }
 }
 

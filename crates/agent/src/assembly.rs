@@ -19,7 +19,7 @@ use crate::{
     node::Node,
     reload::Reloaded,
     server::{Tls, TlsFilesError},
-    snapshots::{Dumps, SnapshotError, SnapshotSettings},
+    snapshots::{Dumps, SnapshotError, SnapshotSettings, Spool},
     state::{State, StateError},
     traffic::Caddy,
 };
@@ -124,7 +124,16 @@ impl Parts {
             retention: Policy {
                 keep_for: deployment.database.snapshots.keep_for,
                 min_verified: deployment.database.snapshots.min_verified,
+                daily: deployment.database.snapshots.daily,
+                weekly: deployment.database.snapshots.weekly,
+                monthly: deployment.database.snapshots.monthly,
             },
+            uploads: Some(agent.state.join("uploads")),
+            // A store on this very disk is never away.
+            spool: (agent.snapshots.store.scheme() != "file").then(|| Spool {
+                folder: agent.state.join("spool"),
+                at_most: agent.snapshots.spool,
+            }),
         };
         let dumps = Dumps::new(snapshots, docker.clone(), Arc::clone(&database));
         Ok(Self {

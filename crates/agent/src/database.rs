@@ -2,8 +2,10 @@
 
 mod catalogue;
 mod error;
+mod roles;
 mod scratch;
 mod session;
+mod swap;
 
 use std::time::Duration;
 
@@ -13,8 +15,11 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use togather_model::{Migration, Schema, Ulid};
 
 pub(crate) use self::catalogue::Catalogue;
-pub use self::error::{DatabaseError, Refusal};
 use self::session::Sessions;
+pub use self::{
+    error::{DatabaseError, Refusal},
+    swap::{replaced_by, replaced_name},
+};
 use crate::migrations::{self, Bookkeeping, MigrationError};
 
 /// What the node asks of its database. Every verb may be called twice.
@@ -50,6 +55,22 @@ pub trait Database: Send + Sync {
 
     /// Drops this operation's scratch database, if there is one.
     async fn drop_scratch(&self, operation: Ulid) -> Result<(), DatabaseError>;
+
+    /// The live database's name.
+    fn live_name(&self) -> &str;
+
+    /// Whether the server has a database with this name.
+    async fn exists(&self, database: &str) -> Result<bool, DatabaseError>;
+
+    /// Puts the database `incoming` in the live one's place, whose name becomes `outgoing`, both at
+    /// once. Ends everybody's sessions with either of them.
+    async fn swap(&self, incoming: &str, outgoing: &str) -> Result<(), DatabaseError>;
+
+    /// The databases that restores replaced, newest first.
+    async fn replaced(&self) -> Result<Vec<String>, DatabaseError>;
+
+    /// Drops a database that a restore replaced, if it is there; no other.
+    async fn drop_replaced(&self, database: &str) -> Result<(), DatabaseError>;
 }
 
 /// What a run of migrations did.
@@ -229,6 +250,26 @@ impl Database for Postgres {
 
     async fn drop_scratch(&self, operation: Ulid) -> Result<(), DatabaseError> {
         self.drop_scratch_database(operation).await
+    }
+
+    fn live_name(&self) -> &str {
+        self.name()
+    }
+
+    async fn exists(&self, database: &str) -> Result<bool, DatabaseError> {
+        self.database_exists(database).await
+    }
+
+    async fn swap(&self, incoming: &str, outgoing: &str) -> Result<(), DatabaseError> {
+        self.swap_databases(incoming, outgoing).await
+    }
+
+    async fn replaced(&self) -> Result<Vec<String>, DatabaseError> {
+        self.replaced_databases().await
+    }
+
+    async fn drop_replaced(&self, database: &str) -> Result<(), DatabaseError> {
+        self.drop_replaced_database(database).await
     }
 }
 

@@ -127,6 +127,26 @@ pub async fn check(node: &Node, operator: &OperatorName, proof: Proof) -> Result
     Ok(())
 }
 
+/// Checks that nobody else has the node now. Whoever orders something needs no lease of their own
+/// for it.
+///
+/// # Errors
+/// Another operator's lease lives.
+pub async fn must_be_free_for(node: &Node, operator: &str) -> Result<(), Failure> {
+    let current = node.state.lease().await.map_err(unusable)?;
+    match current.filter(|lease| lease.is_live(node.host.now())) {
+        Some(lease) if lease.operator != operator => Err(Failure::new(
+            FailureKind::Held,
+            format!(
+                "{} has the lease on this node (for {}) until {:.0}",
+                lease.operator, lease.holder, lease.expires_at
+            ),
+        )
+        .next("look with `togather-ctl lock show`")),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Holder and fencing number are no secrets; a lease is good only in the hands of who took it.
 fn owned(current: Option<&Lease>, operator: &OperatorName) -> Result<(), Failure> {
     match current {

@@ -14,8 +14,10 @@ use togather_agent::{
     assembly::Parts,
     config::Config,
     gate::Gate,
+    jobs::Jobs,
     operations::Operations,
     reload::Reloaded,
+    schedule::{Schedule, ScheduleSettings},
     server::{self, Services, Tls},
     service,
 };
@@ -92,8 +94,17 @@ async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
     start_logging();
     let (config, parts) = configure(&agent_yml)?;
     let (services, tls) = assemble(&config, parts).await?;
-    let operations = services.operations.clone();
-    take_up_what_was_interrupted(&operations).await?;
+    let (operations, jobs) = (services.operations.clone(), services.jobs.clone());
+    take_up_what_was_interrupted(&operations, &jobs).await?;
+    let snapshots = &config.agent.snapshots;
+    let schedule = ScheduleSettings {
+        create: snapshots.schedule.clone(),
+        verify: snapshots.verify.clone(),
+        prune: snapshots.prune.clone(),
+        jitter: snapshots.jitter,
+    };
+    let schedule = Schedule::start(services.node.clone(), jobs.clone(), schedule).await;
+    let schedule = schedule.map_err(|e| failed("the schedule did not start", &e))?;
 
     let stopping = services.stopping.clone();
     let listen = config.agent.listen;
@@ -110,13 +121,20 @@ async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
     tracing::info!("stopping");
     service::announce_stop();
     stopping.cancel();
-    let (answered, interrupted) =
-        tokio::join!(timeout(STOP_WITHIN, serving), operations.wait(STOP_WITHIN));
+    schedule.stop().await;
+    let (answered, interrupted, broken_off) = tokio::join!(
+        timeout(STOP_WITHIN, serving),
+        operations.wait(STOP_WITHIN),
+        jobs.wait(STOP_WITHIN)
+    );
     if answered.is_err() {
         tracing::warn!("stopped while calls were under way");
     }
     if interrupted {
         tracing::warn!("stopped in the middle of a deployment; it is taken up at the next start");
+    }
+    if broken_off {
+        tracing::warn!("stopped in the middle of a job; the next start puts it in order");
     }
     Ok(())
 }
@@ -156,6 +174,8 @@ async fn assemble(
     let services = Services {
         gate: Gate::new(fleet_id, node_id.clone(), keys, state, host),
         operations: Operations::new(node.clone()),
+        jobs: Jobs::new(node.clone()),
+        overdue_after: agent.snapshots.overdue_after,
         node,
         node_id,
         inbox,
@@ -164,12 +184,18 @@ async fn assemble(
     Ok((services, tls))
 }
 
-async fn take_up_what_was_interrupted(operations: &Operations) -> Result<(), Failure> {
+async fn take_up_what_was_interrupted(operations: &Operations, jobs: &Jobs) -> Result<(), Failure> {
     let interrupted = operations.resume().await;
     let interrupted = interrupted.map_err(|e| failed("the journal cannot be read", &e))?;
     if let Some(operation) = interrupted {
         let (id, version) = (operation.id, operation.version);
         tracing::warn!(operation = %id, version, "taking up what was interrupted");
+    }
+    let interrupted = jobs.resume().await;
+    let interrupted = interrupted.map_err(|e| failed("the state cannot be read", &e))?;
+    if let Some(job) = interrupted {
+        let kind = job.kind.as_str();
+        tracing::warn!(job = %job.id, kind, "putting in order what was interrupted");
     }
     Ok(())
 }

@@ -2,11 +2,20 @@
 
 use std::sync::Arc;
 
-use togather_model::{Failure, FailureKind, Live, Observed, Release, Schema, Slot, Strategy};
+use togather_model::{
+    Failure, FailureKind, Live, Observed, Release, Schema, Slot, Strategy,
+    retention::RollbackTarget,
+};
 
 use crate::{
-    containers::Containers, database::Database, health::Health, host::Host, snapshots::Snapshots,
-    state::State, traffic::Traffic,
+    containers::Containers,
+    database::Database,
+    health::Health,
+    host::Host,
+    jobs,
+    snapshots::Snapshots,
+    state::{State, StateError},
+    traffic::Traffic,
 };
 
 /// Everything a deployment touches.
@@ -66,6 +75,11 @@ impl Node {
         };
         let base_exists = base_exists.map_err(&mut note).unwrap_or(true);
 
+        if let Ok(Some(running)) = self.state.running_job().await
+            && running.job.swaps()
+        {
+            note(jobs::held_by(&running.job));
+        }
         if let Err(e) = self.traffic.ready().await {
             note(
                 Failure::caused_by(FailureKind::Other, "a traffic switch would not work", &e)
@@ -165,6 +179,25 @@ impl Node {
                 .next("look at the agent's journal on the node")
         })?;
         Ok(release.map(|release| live_release(slot, release_id, &release)))
+    }
+
+    /// The releases the node can be rolled back to, and the schemas they were built for.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn rollback_targets(&self) -> Result<Vec<RollbackTarget>, StateError> {
+        let mut targets = Vec::new();
+        // The newest of them is the live one.
+        let kept = 1 + self.strategy.keep_releases as usize;
+        for id in self.state.served_releases().await?.into_iter().take(kept) {
+            if let Some(release) = self.state.release(id).await? {
+                targets.push(RollbackTarget {
+                    schema: release.schema_version(),
+                    version: release.version,
+                });
+            }
+        }
+        Ok(targets)
     }
 
     /// Whether the app in this slot answers healthy, as this commit.

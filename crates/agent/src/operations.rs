@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     deploy::{Deployment, journal::new_id},
+    jobs,
     leases::{self, Proof},
     node::Node,
     state::StateError,
@@ -125,6 +126,10 @@ impl Operations {
         leases::check(&self.node, &ordered.operator, ordered.lease).await?;
         if let Some((running, _)) = state.running().await.map_err(|e| unreadable(&e))? {
             return Err(leases::busy(&running));
+        }
+        let job = state.running_job().await.map_err(|e| unreadable(&e))?;
+        if let Some(job) = job.filter(|running| running.job.swaps()) {
+            return Err(jobs::held_by(&job.job));
         }
         let chosen = ordered.wanted.choose(&self.node).await?;
         let plan = self.plan(&chosen, ordered.id, ordered.soak).await;

@@ -31,6 +31,7 @@ use door::Door;
 use crate::{
     archive::Inbox,
     gate::{Gate, Order, Peer},
+    jobs::Jobs,
     leases::Proof,
     node::Node,
     operations::Operations,
@@ -60,6 +61,10 @@ pub struct Services {
     pub node_id: String,
     /// Its deployments.
     pub operations: Operations,
+    /// Its jobs on snapshots.
+    pub jobs: Jobs,
+    /// How old the last verified snapshot may be.
+    pub overdue_after: Duration,
     /// Where image archives come in.
     pub inbox: Inbox,
     /// Cancelled when the agent stops; streams end then.

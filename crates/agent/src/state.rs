@@ -5,6 +5,7 @@
 //! it survives the power cut that it is there for.
 
 mod audit;
+mod jobs;
 mod lease;
 mod operations;
 mod rollouts;
@@ -47,7 +48,7 @@ pub enum StateError {
         /// Why not.
         why: String,
     },
-    /// Another operation is under way.
+    /// Another operation, or a job that none may begin beside, is under way.
     #[error("another operation is under way on this node")]
     Busy,
 }

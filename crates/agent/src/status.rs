@@ -2,6 +2,7 @@
 //! be asked is told as such, and never holds up the rest.
 
 mod drift;
+mod overdue;
 
 use std::{future::Future, time::Duration};
 
@@ -11,7 +12,12 @@ use togather_model::{
 use tokio::time::timeout;
 
 use crate::{
-    containers::SlotContainer, health::Answer, node::Node, snapshots::Manifest, state::StateError,
+    containers::SlotContainer,
+    health::Answer,
+    jobs::{Job, Jobs},
+    node::Node,
+    snapshots::{Manifest, Survey},
+    state::StateError,
 };
 
 /// How long each thing may take to answer.
@@ -30,6 +36,14 @@ pub struct Status {
     pub schema: Option<Schema>,
     /// The newest snapshot.
     pub last_snapshot: Option<Manifest>,
+    /// The newest snapshot that was found whole.
+    pub last_verified: Option<Manifest>,
+    /// The last job of each kind, and the one under way.
+    pub jobs: Vec<Job>,
+    /// Why the age of the last verified snapshot is too high; empty: it is not.
+    pub snapshot_overdue: String,
+    /// Databases that restores replaced, newest first.
+    pub replaced_databases: Vec<String>,
     /// The lease, while it lives.
     pub lease: Option<Lease>,
     /// The operation under way.
@@ -51,14 +65,20 @@ struct Seen {
     public: Result<Answer, Silence>,
     schema: Result<Schema, Silence>,
     switchable: Result<(), Silence>,
-    snapshots: Result<Vec<Manifest>, Silence>,
+    snapshots: Result<Survey, Silence>,
+    spooled: Result<Vec<Manifest>, Silence>,
+    replaced: Result<Vec<String>, Silence>,
 }
 
 /// Asks everything.
 ///
 /// # Errors
 /// The agent's own state cannot be read.
-pub async fn status(node: &Node) -> Result<Status, StateError> {
+pub async fn status(
+    node: &Node,
+    jobs: &Jobs,
+    overdue_after: Duration,
+) -> Result<Status, StateError> {
     let running = node.state.running().await?.map(|(operation, _)| operation);
     let recent = node.state.operations(None, 2).await?;
     let last = recent
@@ -67,21 +87,40 @@ pub async fn status(node: &Node) -> Result<Status, StateError> {
     let now = node.host.now();
     let lease = node.state.lease().await?.filter(|lease| lease.is_live(now));
 
+    let job = jobs.running();
+    let mut last_jobs = node.state.last_jobs().await?;
+
     let seen = look(node).await;
     let health = match seen.live_slot {
         Some(slot) => Some(within("the app does not answer", node.health.slot(slot)).await),
         None => None,
     };
     // While an operation is under way, the node is between what it was and what it will be.
+    let restoring = job.as_ref().is_some_and(Job::swaps);
     let drift = match &running {
         Some(_) => Vec::new(),
+        None if restoring => Vec::new(),
         None => drift::find(&seen, health.as_ref(), node.strategy.retire),
     };
+    last_jobs.splice(0..0, job);
+    let snapshots = seen.snapshots.map(|survey| survey.snapshots);
+    let has_database = !matches!(seen.schema, Ok(Schema::NoDatabase) | Err(_));
+    let snapshot_overdue = match &snapshots {
+        Ok(snapshots) if has_database => {
+            overdue::find(snapshots, node.state.created_at(), overdue_after, now)
+        }
+        Ok(_) | Err(_) => String::new(),
+    };
+    let snapshots = snapshots.unwrap_or_default();
     Ok(Status {
         at: now,
         health,
+        last_verified: snapshots.iter().find(|s| s.verified_at.is_some()).cloned(),
+        last_snapshot: snapshots.into_iter().next(),
+        jobs: last_jobs,
+        snapshot_overdue,
+        replaced_databases: seen.replaced.unwrap_or_default(),
         schema: seen.schema.ok(),
-        last_snapshot: seen.snapshots.ok().and_then(|all| all.into_iter().next()),
         live: seen.live.ok().flatten(),
         lease,
         running,
@@ -92,7 +131,7 @@ pub async fn status(node: &Node) -> Result<Status, StateError> {
 
 async fn look(node: &Node) -> Seen {
     let [blue, green] = togather_model::Slot::ALL;
-    let (live, live_slot, blue, green, public, schema, switchable, snapshots) = tokio::join!(
+    let (live, live_slot, blue, green, public, schema, switchable, snapshots, spooled, replaced) = tokio::join!(
         within("the live version is not known", node.live()),
         within("the live slot is not known", node.traffic.live()),
         within("Docker does not answer", node.containers.slot(blue)),
@@ -100,7 +139,12 @@ async fn look(node: &Node) -> Seen {
         within("the public path does not answer", node.health.public()),
         within("the schema is not known", schema(node)),
         within("a traffic switch would not work", node.traffic.ready()),
-        within("the snapshots are not known", node.snapshots.list()),
+        within("the snapshots are not known", node.snapshots.survey(None)),
+        within("the spool is not known", node.snapshots.spooled()),
+        within(
+            "the replaced databases are not known",
+            node.database.replaced()
+        ),
     );
     Seen {
         live,
@@ -110,6 +154,8 @@ async fn look(node: &Node) -> Seen {
         schema,
         switchable,
         snapshots,
+        spooled,
+        replaced,
     }
 }
 

@@ -116,6 +116,9 @@ pub fn plan(
             "the database stays at schema {have}; this release was built for {target}"
         ));
     }
+    if skip(Step::Snapshot).is_none() {
+        warnings.extend(too_short_for_the_snapshot(observed, strategy));
+    }
     if observed.live.is_some() && !observed.live_healthy {
         warnings.push("the version that is live now is not healthy".into());
     }
@@ -137,6 +140,23 @@ pub fn plan(
         steps,
         soak,
         warnings,
+    })
+}
+
+/// Dumping, reading back, restoring and counting, in bytes of the database a second: what a small
+/// machine with a slow disk does.
+const PROVEN_A_SECOND: u64 = 10 << 20;
+
+fn too_short_for_the_snapshot(observed: &Observed, strategy: &Strategy) -> Option<String> {
+    let expected = Duration::from_secs(observed.database_bytes / PROVEN_A_SECOND);
+    (expected > strategy.snapshot_timeout).then(|| {
+        format!(
+            "the database has {} MiB: taking and proving its snapshot may take {} minutes, and \
+             `strategy.snapshot_timeout` allows {}; the deployment is taken back if that does not do",
+            observed.database_bytes >> 20,
+            expected.as_secs() / 60,
+            strategy.snapshot_timeout.as_secs() / 60
+        )
     })
 }
 

@@ -1,8 +1,8 @@
 //! Which snapshots to keep and which to forget, each with its reasons.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
@@ -28,6 +28,12 @@ pub struct Policy {
     pub keep_for: Duration,
     /// At least this many verified ones are always kept; 0 means 1.
     pub min_verified: usize,
+    /// Of so many days (UTC) that have a verified one, newest first, the newest verified one is kept.
+    pub daily: usize,
+    /// The same of so many weeks, from Monday on.
+    pub weekly: usize,
+    /// The same of so many months.
+    pub monthly: usize,
 }
 
 impl Default for Policy {
@@ -35,6 +41,9 @@ impl Default for Policy {
         Self {
             keep_for: Duration::from_secs(7 * 24 * 3600),
             min_verified: 3,
+            daily: 0,
+            weekly: 0,
+            monthly: 0,
         }
     }
 }
@@ -58,11 +67,33 @@ pub enum Reason {
     AmongNewestVerified,
     /// No newer one is verified yet.
     NothingNewerVerified,
+    /// It is the newest verified one of its day.
+    OfItsDay,
+    /// It is the newest verified one of its week.
+    OfItsWeek,
+    /// It is the newest verified one of its month.
+    OfItsMonth,
     /// It is the newest verified one with the schema of a release that can be rolled back to.
     RollbackNeedsIt {
         /// The release's version.
         version: String,
     },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Young => "young",
+            Self::AmongNewestVerified => "among the newest verified",
+            Self::NothingNewerVerified => "nothing newer is verified",
+            Self::OfItsDay => "the newest verified of its day",
+            Self::OfItsWeek => "the newest verified of its week",
+            Self::OfItsMonth => "the newest verified of its month",
+            Self::RollbackNeedsIt { version } => {
+                return write!(f, "a rollback to {version} may need it");
+            }
+        })
+    }
 }
 
 /// Decides for each snapshot, in the order given: the reasons to keep it; none means forget it.
@@ -76,6 +107,16 @@ pub fn judge(
     let mut verified: Vec<&Facts> = snapshots.iter().filter(|s| s.verified).collect();
     verified.sort_by_key(|s| (s.taken_at, s.id));
     verified.reverse();
+    let days = newest_of_each(&verified, policy.daily, |date| {
+        (date.year(), date.day_of_year())
+    });
+    let weeks = newest_of_each(&verified, policy.weekly, |date| {
+        let week = date.iso_week_date();
+        (week.year(), i16::from(week.week()))
+    });
+    let months = newest_of_each(&verified, policy.monthly, |date| {
+        (date.year(), i16::from(date.month()))
+    });
 
     let reasons = |snapshot: &Facts| {
         let mut reasons = Vec::new();
@@ -91,6 +132,15 @@ pub fn judge(
         if !verified.iter().any(|s| s.taken_at > snapshot.taken_at) {
             reasons.push(Reason::NothingNewerVerified);
         }
+        for (newest, reason) in [
+            (&days, Reason::OfItsDay),
+            (&weeks, Reason::OfItsWeek),
+            (&months, Reason::OfItsMonth),
+        ] {
+            if newest.contains(&snapshot.id) {
+                reasons.push(reason);
+            }
+        }
         for target in rollback_targets {
             let needed = verified.iter().find(|s| s.schema == Some(target.schema));
             if needed.is_some_and(|s| s.id == snapshot.id) {
@@ -102,6 +152,25 @@ pub fn judge(
         reasons
     };
     snapshots.iter().map(|s| (s.id, reasons(s))).collect()
+}
+
+/// The newest one of each of the `most` newest periods that have one. `newest_first` is sorted.
+fn newest_of_each(
+    newest_first: &[&Facts],
+    most: usize,
+    period: impl Fn(Date) -> (i16, i16),
+) -> Vec<Ulid> {
+    let mut found: Vec<((i16, i16), Ulid)> = Vec::new();
+    for snapshot in newest_first {
+        if found.len() == most {
+            break;
+        }
+        let its = period(TimeZone::UTC.to_datetime(snapshot.taken_at).date());
+        if found.last().is_none_or(|(last, _)| *last != its) {
+            found.push((its, snapshot.id));
+        }
+    }
+    found.into_iter().map(|(_, id)| id).collect()
 }
 
 #[cfg(test)]
@@ -127,9 +196,10 @@ mod tests {
             snapshots in proptest::collection::vec(facts(), 0..40),
             keep_for in 0..5_000_000u64,
             min_verified in 0..6usize,
+            (daily, weekly, monthly) in (0..9usize, 0..9usize, 0..9usize),
             now in 0..5_000_000i64,
         ) {
-            let policy = Policy { keep_for: Duration::from_secs(keep_for), min_verified };
+            let policy = Policy { keep_for: Duration::from_secs(keep_for), min_verified, daily, weekly, monthly };
             let judged = judge(&snapshots, &policy, &[], Timestamp::from_second(now).unwrap());
             prop_assert_eq!(judged.len(), snapshots.len());
             let verified = snapshots.iter().filter(|s| s.verified).count();
@@ -137,6 +207,9 @@ mod tests {
                 .filter(|(s, (_, reasons))| s.verified && !reasons.is_empty())
                 .count();
             prop_assert!(kept >= verified.min(min_verified.max(1)));
+            let newest = snapshots.iter().zip(&judged).filter(|(s, _)| s.verified)
+                .max_by_key(|(s, _)| (s.taken_at, s.id));
+            prop_assert!(newest.is_none_or(|(_, (_, reasons))| !reasons.is_empty()));
         }
 
         #[test]
@@ -144,7 +217,7 @@ mod tests {
             snapshots in proptest::collection::vec(facts(), 1..40), schema in 0..5u64,
         ) {
             let target = RollbackTarget { version: "1.0.0".into(), schema };
-            let policy = Policy { keep_for: Duration::ZERO, min_verified: 1 };
+            let policy = Policy { keep_for: Duration::ZERO, min_verified: 1, ..Policy::default() };
             let judged = judge(&snapshots, &policy, &[target], Timestamp::from_second(9_000_000).unwrap());
             let usable = |s: &Facts| s.verified && s.schema == Some(schema);
             if snapshots.iter().any(usable) {
@@ -183,5 +256,45 @@ mod tests {
             ]
         );
         assert_eq!(judged[2].1, [Reason::Young, Reason::NothingNewerVerified]);
+    }
+
+    /// Days, weeks and months by UTC, whatever the length of the month.
+    #[test]
+    fn of_each_month_the_newest_verified_is_kept() {
+        let snapshot = |at: &str, verified| {
+            let taken_at: Timestamp = at.parse().unwrap();
+            Facts {
+                id: Ulid::from_parts(taken_at.as_second().unsigned_abs(), 0),
+                taken_at,
+                verified,
+                schema: None,
+            }
+        };
+        let snapshots = [
+            snapshot("2027-12-31T23:59:59Z", true),
+            snapshot("2028-01-31T23:59:59Z", true),
+            snapshot("2028-02-01T00:00:00Z", true),
+            snapshot("2028-02-29T03:00:00Z", true),
+            snapshot("2028-02-29T04:00:00Z", false),
+            snapshot("2028-03-01T03:00:00Z", true),
+        ];
+        let policy = Policy {
+            keep_for: Duration::ZERO,
+            min_verified: 1,
+            daily: 2,
+            weekly: 1,
+            monthly: 3,
+        };
+        let now = "2028-06-30T00:00:00Z".parse().unwrap();
+        let reasons: Vec<_> = judge(&snapshots, &policy, &[], now)
+            .into_iter()
+            .map(|(_, reasons)| reasons)
+            .collect();
+        assert_eq!(reasons[0], []);
+        assert_eq!(reasons[1], [Reason::OfItsMonth]);
+        assert_eq!(reasons[2], []);
+        assert_eq!(reasons[3], [Reason::OfItsDay, Reason::OfItsMonth]);
+        assert_eq!(reasons[4], []);
+        assert!(reasons[5].contains(&Reason::OfItsWeek));
     }
 }

@@ -39,6 +39,9 @@ pub struct Strategy {
     pub lock_timeout: Duration,
     /// How often a migration that could not get its lock tries again.
     pub lock_retries: u32,
+    /// How long taking and proving a snapshot may hold up a deployment.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub snapshot_timeout: Duration,
     /// Free disk in bytes that a deployment must find, on top of what the snapshot needs.
     pub min_disk_free: u64,
     /// Whether a release must carry an attestation by a key this node trusts.
@@ -61,6 +64,7 @@ impl Default for Strategy {
             rehearse: true,
             lock_timeout: Duration::from_secs(3),
             lock_retries: 20,
+            snapshot_timeout: Duration::from_secs(3600),
             min_disk_free: 1 << 30,
             require_attestation: false,
             keep_releases: 3,

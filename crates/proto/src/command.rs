@@ -14,6 +14,11 @@ impl Body {
             Self::RenewLease(_) => method::RENEW_LEASE,
             Self::ReleaseLease(_) => method::RELEASE_LEASE,
             Self::EndRollout(_) => method::END_ROLLOUT,
+            Self::CreateSnapshot(_) => method::CREATE_SNAPSHOT,
+            Self::VerifySnapshot(_) => method::VERIFY_SNAPSHOT,
+            Self::RestoreSnapshot(_) => method::RESTORE_SNAPSHOT,
+            Self::UndoRestore(_) => method::UNDO_RESTORE,
+            Self::PruneSnapshots(_) => method::PRUNE_SNAPSHOTS,
         }
     }
 }

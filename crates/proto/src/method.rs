@@ -14,6 +14,18 @@ pub const HISTORY: &str = "/togather.fleet.v1.DeploymentService/History";
 pub const LOAD_IMAGE: &str = "/togather.fleet.v1.DeploymentService/LoadImage";
 /// Lists snapshots.
 pub const LIST_SNAPSHOTS: &str = "/togather.fleet.v1.SnapshotService/List";
+/// Begins to take a snapshot.
+pub const CREATE_SNAPSHOT: &str = "/togather.fleet.v1.SnapshotService/Create";
+/// Begins to prove a snapshot.
+pub const VERIFY_SNAPSHOT: &str = "/togather.fleet.v1.SnapshotService/Verify";
+/// Begins to put a snapshot in the live database's place.
+pub const RESTORE_SNAPSHOT: &str = "/togather.fleet.v1.SnapshotService/Restore";
+/// Begins to take a restore back.
+pub const UNDO_RESTORE: &str = "/togather.fleet.v1.SnapshotService/UndoRestore";
+/// Begins to forget snapshots.
+pub const PRUNE_SNAPSHOTS: &str = "/togather.fleet.v1.SnapshotService/Prune";
+/// Streams how far a job is.
+pub const WATCH_JOB: &str = "/togather.fleet.v1.SnapshotService/Watch";
 /// Says what is true on the node.
 pub const STATUS: &str = "/togather.fleet.v1.NodeService/Status";
 /// Lists rollouts.
@@ -28,7 +40,7 @@ pub const RELEASE_LEASE: &str = "/togather.fleet.v1.NodeService/ReleaseLease";
 pub const END_ROLLOUT: &str = "/togather.fleet.v1.NodeService/EndRollout";
 
 /// All of them.
-pub const ALL: [&str; 13] = [
+pub const ALL: [&str; 19] = [
     PLAN,
     DEPLOY,
     ROLLBACK,
@@ -36,6 +48,12 @@ pub const ALL: [&str; 13] = [
     HISTORY,
     LOAD_IMAGE,
     LIST_SNAPSHOTS,
+    CREATE_SNAPSHOT,
+    VERIFY_SNAPSHOT,
+    RESTORE_SNAPSHOT,
+    UNDO_RESTORE,
+    PRUNE_SNAPSHOTS,
+    WATCH_JOB,
     STATUS,
     ROLLOUTS,
     ACQUIRE_LEASE,

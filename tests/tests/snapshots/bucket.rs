@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Snapshots of this shelf's database in a bucket of a real S3 server that checks signatures.
-fn in_bucket(shelf: &Shelf, port: u16, secret: &str) -> Dumps {
+pub(crate) fn in_bucket(shelf: &Shelf, port: u16, secret: &str) -> Dumps {
     // The agent's main does the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let objects = AmazonS3Builder::new()
@@ -47,9 +47,10 @@ fn in_bucket(shelf: &Shelf, port: u16, secret: &str) -> Dumps {
         exec,
         Arc::clone(&shelf.postgres),
     )
+    .unwrap()
 }
 
-async fn s3(root: &Path) -> u16 {
+pub(crate) async fn s3(root: &Path) -> u16 {
     fs::create_dir_all(root.join("bucket")).unwrap();
     let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root).unwrap());
     service.set_auth(SimpleAuth::from_single("key", "hush"));

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,8 @@ use togather_model::Ulid;
 use togather_trust::Name;
 use url::Url;
 
-use super::{ConfigError, read};
+use super::{ConfigError, duration, read};
+use crate::schedule::Cron;
 
 /// The port agents listen on.
 const PORT: u16 = 7443;
@@ -79,6 +81,20 @@ pub struct TlsFiles {
 pub struct SnapshotStore {
     /// `file:///…`, `s3://bucket/prefix`, `gs://…` or `az://…`.
     pub store: Url,
+    /// When one is taken, as cron writes it, UTC; `null`: never by itself.
+    pub schedule: Option<Cron>,
+    /// When the newest one is proven, if it is not yet.
+    pub verify: Option<Cron>,
+    /// When those are forgotten that nothing asks to keep.
+    pub prune: Option<Cron>,
+    /// Each of these begins up to this much later, so that nodes do not all begin at once.
+    #[serde(with = "duration")]
+    pub jitter: Duration,
+    /// The node's status says so when the last verified one is older than this.
+    #[serde(with = "duration")]
+    pub overdue_after: Duration,
+    /// How many bytes may wait on the node's own disk while the store takes none.
+    pub spool: u64,
 }
 
 /// A provider's name; it becomes a file's name, so it is a [`Name`].
@@ -134,7 +150,17 @@ impl Default for SnapshotStore {
     fn default() -> Self {
         #[expect(clippy::expect_used, reason = "a constant, parsed in every test")]
         let store = Url::parse("file:///var/lib/togather/snapshots").expect("an address");
-        Self { store }
+        #[expect(clippy::expect_used, reason = "constants, parsed in every test")]
+        let daily = |cron: &str| Some(cron.parse().expect("a schedule"));
+        Self {
+            store,
+            schedule: daily("0 3 * * *"),
+            verify: daily("0 4 * * *"),
+            prune: daily("0 5 * * *"),
+            jitter: Duration::from_mins(15),
+            overdue_after: Duration::from_hours(48),
+            spool: 10 << 30,
+        }
     }
 }
 

@@ -61,6 +61,12 @@ pub struct SnapshotRetention {
     pub keep_for: Duration,
     /// So many verified ones stay, however old they are.
     pub min_verified: usize,
+    /// Of so many days, weeks and months (UTC) the newest verified one stays.
+    pub daily: usize,
+    /// See `daily`.
+    pub weekly: usize,
+    /// See `daily`.
+    pub monthly: usize,
 }
 
 /// Caddy.
@@ -136,6 +142,9 @@ impl Default for SnapshotRetention {
         Self {
             keep_for: Duration::from_hours(7 * 24),
             min_verified: 3,
+            daily: 0,
+            weekly: 0,
+            monthly: 0,
         }
     }
 }

@@ -46,8 +46,7 @@ impl Postgres {
     }
 
     pub(super) async fn drop_scratch_database(&self, operation: Ulid) -> Result<(), DatabaseError> {
-        let mut connection = self.session("togather-agent").await?;
-        drop_database(&mut connection, &scratch_name(operation)).await
+        drop_database(&mut self.aside().await?, &scratch_name(operation)).await
     }
 
     /// Ends the sessions that carry this application name, and with them the programs that opened

@@ -12,7 +12,7 @@ use super::{Deployment, journal::new_id, progress::signs_of_life};
 use crate::{
     containers::App,
     health::{Answer, HealthError},
-    snapshots::{Reason, Wanted},
+    snapshots::{Progress, Reason, Wanted},
 };
 
 impl Deployment<'_> {
@@ -129,13 +129,25 @@ impl Deployment<'_> {
         let (say, heard) = signs_of_life();
         let work = async move {
             let snapshots = &self.node.snapshots;
+            let say = |progress: Progress| say(progress.message);
             let taken = snapshots.create(&wanted, &say).await;
             let taken = taken.map_err(|e| failed("the database could not be snapshotted", &e))?;
             let proven = snapshots.prove(taken.id, self.operation.id, &say).await;
             proven.map_err(|e| failed("the snapshot could not be proven", &e))
         };
+        let limit = self.node.strategy.snapshot_timeout;
+        let work = tokio::time::timeout(limit, work);
         let (proven, ()) = tokio::join!(work, self.write_down(Step::Snapshot, heard));
-        let proven = proven?;
+        let proven = proven.unwrap_or_else(|_| {
+            Err(Failure::new(
+                FailureKind::Other,
+                format!(
+                    "the snapshot was not taken and proven within {} s",
+                    limit.as_secs()
+                ),
+            )
+            .next("nothing was migrated; allow more with `strategy.snapshot_timeout`"))
+        })?;
         if self.plan.to_run().all(|step| step != Step::Rehearse) {
             self.drop_the_scratch().await?;
         }

@@ -1,12 +1,14 @@
 //! The checks of one signed command, one after the other.
 
 use prost::Message as _;
-use togather_model::Timestamp;
+use togather_model::{Timestamp, Ulid};
 use togather_proto::{WireError, time, v1};
 use togather_trust::{
     Expected, Header, NAMESPACE, Permission, Refusal,
     command::{self},
 };
+
+use crate::state::StateError;
 
 use super::{ACCEPTED, Gate, MAX_COMMAND_BYTES, Need, Order, Peer, REPEATED, Rejection, need_of};
 
@@ -73,7 +75,7 @@ impl Gate {
         let operation_id = header.operation_id;
         let outcome = if fresh {
             ACCEPTED
-        } else if begins_operation(&body) && self.state.operation(operation_id).await?.is_some() {
+        } else if self.is_known(&body, operation_id).await? {
             REPEATED
         } else {
             return Err(header.replayed().into());
@@ -85,6 +87,24 @@ impl Gate {
         };
         Ok((order, outcome))
     }
+
+    /// Whether sending the command once more is answered with what it began.
+    async fn is_known(&self, body: &v1::command::Body, id: Ulid) -> Result<bool, StateError> {
+        use v1::command::Body;
+        match body {
+            Body::Deploy(_) | Body::Rollback(_) => Ok(self.state.operation(id).await?.is_some()),
+            Body::CreateSnapshot(_)
+            | Body::VerifySnapshot(_)
+            | Body::RestoreSnapshot(_)
+            | Body::UndoRestore(_)
+            | Body::PruneSnapshots(_) => Ok(self.state.job(id).await?.is_some()),
+            Body::LoadImage(_)
+            | Body::AcquireLease(_)
+            | Body::RenewLease(_)
+            | Body::ReleaseLease(_)
+            | Body::EndRollout(_) => Ok(false),
+        }
+    }
 }
 
 /// What the call needs; forcing a lease open needs more than the call as such.
@@ -95,19 +115,6 @@ fn permission_for(method: &str, body: &v1::command::Body) -> Option<Permission> 
         }
         (Need::Signed(permission), _) => Some(permission),
         (Need::Read, _) => None,
-    }
-}
-
-/// Whether sending the command once more is answered with the operation it began.
-fn begins_operation(body: &v1::command::Body) -> bool {
-    use v1::command::Body;
-    match body {
-        Body::Deploy(_) | Body::Rollback(_) => true,
-        Body::LoadImage(_)
-        | Body::AcquireLease(_)
-        | Body::RenewLease(_)
-        | Body::ReleaseLease(_)
-        | Body::EndRollout(_) => false,
     }
 }
 

@@ -20,6 +20,7 @@ pub fn need_of(path: &str) -> Option<Need> {
         | method::FOLLOW
         | method::HISTORY
         | method::LIST_SNAPSHOTS
+        | method::WATCH_JOB
         | method::STATUS
         | method::ROLLOUTS => Need::Read,
         method::DEPLOY
@@ -29,6 +30,10 @@ pub fn need_of(path: &str) -> Option<Need> {
         | method::RENEW_LEASE
         | method::RELEASE_LEASE
         | method::END_ROLLOUT => Need::Signed(Permission::Deploy),
+        method::CREATE_SNAPSHOT | method::VERIFY_SNAPSHOT => Need::Signed(Permission::Snapshot),
+        method::RESTORE_SNAPSHOT | method::UNDO_RESTORE | method::PRUNE_SNAPSHOTS => {
+            Need::Signed(Permission::Administer)
+        }
         _ => return None,
     })
 }

@@ -26,7 +26,7 @@ impl NodeService for Shared {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::NodeStatus>, Status> {
-        let status = status::status(&self.0.node).await;
+        let status = status::status(&self.0.node, &self.0.jobs, self.0.overdue_after).await;
         let status = status.map_err(|e| unreadable(&e))?;
         Ok(Response::new(v1::NodeStatus {
             node: self.0.node.name.clone(),
@@ -41,6 +41,10 @@ impl NodeService for Shared {
             running: status.running.map(Into::into),
             last: status.last.map(Into::into),
             drift: status.drift,
+            last_verified: status.last_verified.map(snapshot::to_wire),
+            jobs: status.jobs.into_iter().map(snapshot::job_to_wire).collect(),
+            snapshot_overdue: status.snapshot_overdue,
+            replaced_databases: status.replaced_databases,
         }))
     }
 

@@ -4,6 +4,7 @@ mod admission;
 mod archives;
 mod connections;
 mod replay;
+mod snapshots;
 mod story;
 
 use std::{
@@ -155,12 +156,16 @@ impl Bench {
         );
         let operations = Operations::new(self.node.clone());
         operations.resume().await.unwrap();
+        let jobs = Jobs::new(self.node.clone());
+        jobs.resume().await.unwrap();
         self.stopping = CancellationToken::new();
         let services = Services {
             gate,
             node: self.node.clone(),
             node_id: NODE.into(),
             operations,
+            jobs,
+            overdue_after: Duration::from_hours(48),
             inbox: Inbox::open(self.folder.path().into()).unwrap(),
             stopping: self.stopping.clone(),
         };
@@ -332,6 +337,11 @@ fn every_body() -> Vec<Body> {
         Body::RenewLease(v1::RenewLease::default()),
         Body::ReleaseLease(v1::ReleaseLease::default()),
         Body::EndRollout(v1::EndRollout::default()),
+        Body::CreateSnapshot(v1::CreateSnapshot::default()),
+        Body::VerifySnapshot(v1::VerifySnapshot::default()),
+        Body::RestoreSnapshot(v1::RestoreSnapshot::default()),
+        Body::UndoRestore(v1::UndoRestore::default()),
+        Body::PruneSnapshots(v1::PruneSnapshots::default()),
     ]
 }
 
@@ -365,7 +375,13 @@ impl Client {
     /// Sends a signed command to the call with this path.
     async fn send(&self, path: &str, signed: v1::SignedCommand) -> Result<(), Status> {
         let (mut nodes, mut deployments) = (self.nodes.clone(), self.deployments.clone());
+        let mut snapshots = self.snapshots.clone();
         match path {
+            method::CREATE_SNAPSHOT => snapshots.create(signed).await.map(drop),
+            method::VERIFY_SNAPSHOT => snapshots.verify(signed).await.map(drop),
+            method::RESTORE_SNAPSHOT => snapshots.restore(signed).await.map(drop),
+            method::UNDO_RESTORE => snapshots.undo_restore(signed).await.map(drop),
+            method::PRUNE_SNAPSHOTS => snapshots.prune(signed).await.map(drop),
             method::DEPLOY => deployments.deploy(signed).await.map(drop),
             method::ROLLBACK => deployments.rollback(signed).await.map(drop),
             method::LOAD_IMAGE => {
@@ -399,7 +415,13 @@ impl Client {
                 .map(drop),
             method::LIST_SNAPSHOTS => {
                 let mut snapshots = self.snapshots.clone();
-                snapshots.list(v1::ListSnapshotsRequest {}).await.map(drop)
+                let wanted = v1::ListSnapshotsRequest::default();
+                snapshots.list(wanted).await.map(drop)
+            }
+            method::WATCH_JOB => {
+                let mut snapshots = self.snapshots.clone();
+                let wanted = v1::WatchJobRequest::default();
+                snapshots.watch(wanted).await.map(drop)
             }
             method::STATUS => nodes.status(v1::StatusRequest {}).await.map(drop),
             method::ROLLOUTS => nodes

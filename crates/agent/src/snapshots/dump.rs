@@ -9,8 +9,8 @@ use super::{
     contents::Contents,
     error::SnapshotError,
     manifest::{FORMAT, Globals, Manifest, Names, Wanted},
-    program::{Progress, Sink},
-    store::json,
+    program::{Meter, Say, Sink},
+    store::{Store, Upload, json},
 };
 use crate::database::{Database, DatabaseError};
 
@@ -25,25 +25,42 @@ impl Dumps {
     pub(super) async fn take(
         &self,
         wanted: &Wanted,
-        say: &(dyn Fn(String) + Send + Sync),
+        say: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
-        self.store.prepare().await?;
+        self.take_into(&self.store, wanted, say).await
+    }
+
+    /// The same in another place.
+    pub(super) async fn take_into(
+        &self,
+        store: &Store,
+        wanted: &Wanted,
+        say: Say<'_>,
+    ) -> Result<Manifest, SnapshotError> {
+        store.prepare().await?;
+        store.take_uploads_back().await?;
         let names = Names::new(self.database.name(), wanted);
-        let taken = self.dump_and_count(wanted, &names, say).await;
-        if !matches!(taken, Ok(_) | Err(SnapshotError::Taken(_))) {
-            self.clear_away(&names).await;
+        let taken = self.dump_and_count(store, wanted, &names, say).await;
+        if !matches!(taken, Ok(_) | Err(SnapshotError::Taken(_)))
+            && let Err(error) = store.remove_parts(&names).await
+        {
+            // It is no snapshot all the same, and pruning finds it.
+            tracing::warn!(%error, "parts of a failed snapshot are left in the store");
         }
         taken
     }
 
     async fn dump_and_count(
         &self,
+        store: &Store,
         wanted: &Wanted,
         names: &Names,
-        say: &(dyn Fn(String) + Send + Sync),
+        say: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
         let failed = |e| DatabaseError::from_sqlx("the view to be dumped could not be opened", e);
-        let globals = self.globals(wanted, names).await?;
+        let globals = self.globals(store, wanted, names).await?;
+        // A dump is never larger than the database.
+        let at_most = self.database.bytes().await?;
         let mut session = self.database.session("togather-agent").await?;
         // Kept open until the dump is over: it is what keeps the exported snapshot alive.
         let mut view = session
@@ -55,7 +72,8 @@ impl Dumps {
             .await
             .map_err(failed)?;
         let counted = async { Ok(Contents::count(&mut view).await?) };
-        let dumped = self.dump(wanted, names, &snapshot, say);
+        let upload = store.upload(&names.dump(), at_most).await?;
+        let dumped = self.dump(upload, wanted, &snapshot, say);
         let (contents, (bytes, sha256)) = tokio::try_join!(counted, dumped)?;
         view.rollback().await.map_err(failed)?;
         let manifest = Manifest {
@@ -66,6 +84,7 @@ impl Dumps {
             taken_at: wanted.at,
             reason: wanted.reason,
             git_commit: wanted.git_commit.clone(),
+            database_bytes: at_most,
             schema: contents.schema,
             bytes,
             sha256,
@@ -75,23 +94,21 @@ impl Dumps {
             fingerprint: contents.fingerprint,
             globals,
             verified_at: None,
+            spooled: false,
         };
         let name = names.manifest();
-        self.store.create(&name, json(&name, &manifest)?).await?;
+        store.create(&name, json(&name, &manifest)?).await?;
         Ok(manifest)
     }
 
     /// Streams the dump into the store. Returns its size and SHA-256.
     async fn dump(
         &self,
+        mut upload: Upload,
         wanted: &Wanted,
-        names: &Names,
         snapshot: &str,
-        say: &(dyn Fn(String) + Send + Sync),
+        say: Say<'_>,
     ) -> Result<(u64, Digest), SnapshotError> {
-        // A dump is never larger than the database.
-        let at_most = self.database.bytes().await?;
-        let mut upload = self.store.upload(&names.dump(), at_most).await?;
         let snapshot = format!("--snapshot={snapshot}");
         let database = format!("--dbname={}", conninfo(self.database.name()));
         let arguments = [
@@ -103,7 +120,7 @@ impl Dumps {
         ];
         let dumped = async {
             let (_stdin, program) = self.start("pg_dump", wanted.id, &arguments).await?;
-            let progress = Progress::new("dumped", None, say);
+            let progress = Meter::new("dumped", None, say);
             program.follow(Sink::Upload(&mut upload, progress)).await
         };
         match dumped.await {
@@ -116,7 +133,12 @@ impl Dumps {
     }
 
     /// Stores the server's roles beside the dump, without their passwords.
-    async fn globals(&self, wanted: &Wanted, names: &Names) -> Result<Globals, SnapshotError> {
+    async fn globals(
+        &self,
+        store: &Store,
+        wanted: &Wanted,
+        names: &Names,
+    ) -> Result<Globals, SnapshotError> {
         let database = format!("--dbname={}", conninfo(self.database.name()));
         let arguments = ["--globals-only", "--no-role-passwords", &database];
         let (_stdin, program) = self.start("pg_dumpall", wanted.id, &arguments).await?;
@@ -127,18 +149,8 @@ impl Dumps {
             bytes: sql.len() as u64,
             sha256: Digest::of(&sql),
         };
-        self.store.create(&globals.name, sql).await?;
+        store.create(&globals.name, sql).await?;
         Ok(globals)
-    }
-
-    /// Removes what a failed snapshot left. What cannot be removed now is no snapshot all the same,
-    /// and pruning finds it.
-    async fn clear_away(&self, names: &Names) {
-        for name in [names.manifest(), names.dump(), names.globals()] {
-            if let Err(error) = self.store.remove(&name).await {
-                tracing::warn!(%error, "{name} of a failed snapshot is left in the store");
-            }
-        }
     }
 }
 

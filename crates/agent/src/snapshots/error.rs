@@ -81,6 +81,23 @@ pub enum SnapshotError {
     /// Some manifests cannot be read, or lack their dump.
     #[error("the store holds what is no whole snapshot: {}; look at it and remove it by hand", .0.join("; "))]
     Unreadable(Vec<String>),
+    /// The store did not take a snapshot, and neither did the spool.
+    #[error("the snapshot could not be spooled either, after {first}")]
+    NotSpooled {
+        /// Why it went to the spool.
+        first: Box<SnapshotError>,
+        /// Why it did not fit there.
+        #[source]
+        source: Box<SnapshotError>,
+    },
+    /// The spool has no room for it.
+    #[error(
+        "the spool had room for {room} bytes, and the dump is larger; see `snapshots.spool` in agent.yml"
+    )]
+    SpoolFull {
+        /// What there was room for.
+        room: u64,
+    },
     /// For stand-ins in tests.
     #[error("{0}")]
     Other(String),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use togather_model::{
     Timestamp, Ulid,
-    retention::{Facts, RollbackTarget, judge},
+    retention::{Facts, Policy, Reason, RollbackTarget, judge},
 };
 
 use super::{
@@ -25,10 +25,9 @@ impl Dumps {
         now: Timestamp,
     ) -> Result<Vec<String>, SnapshotError> {
         let survey = self.survey().await?;
-        let facts: Vec<Facts> = survey.snapshots.iter().map(facts).collect();
-        let judged = judge(&facts, &self.retention, rollback_targets, now);
+        let judged = reasons(&survey.snapshots, &self.retention, rollback_targets, now);
         let mut forgotten = Vec::new();
-        for (snapshot, (_, reasons)) in survey.snapshots.iter().zip(judged) {
+        for (snapshot, reasons) in survey.snapshots.iter().zip(judged) {
             if reasons.is_empty() {
                 self.remove(snapshot).await?;
                 forgotten.push(snapshot.dump.clone());
@@ -53,24 +52,27 @@ impl Dumps {
     /// # Errors
     /// There is no such snapshot, or the store does not do it.
     pub async fn forget(&self, id: Ulid) -> Result<(), SnapshotError> {
-        let manifest = self.find(id).await?;
+        let manifest = self.store.find(id).await?;
         self.remove(&manifest).await
     }
 
-    /// The manifest goes first: from then on it is no snapshot, so that an interruption leaves none
-    /// that could not be restored, only leftovers that the next pruning finds.
     async fn remove(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
         let names = Names::of_part(&manifest.dump).ok_or(SnapshotError::Unknown(manifest.id))?;
-        for name in [
-            names.manifest(),
-            names.dump(),
-            names.globals(),
-            names.verified(),
-        ] {
-            self.store.remove(&name).await?;
-        }
-        Ok(())
+        self.store.remove_parts(&names).await
     }
+}
+
+/// Why each of these is kept, in the order given; no reason means that it is not.
+#[must_use]
+pub fn reasons(
+    snapshots: &[Manifest],
+    retention: &Policy,
+    rollback_targets: &[RollbackTarget],
+    now: Timestamp,
+) -> Vec<Vec<Reason>> {
+    let facts: Vec<Facts> = snapshots.iter().map(facts).collect();
+    let judged = judge(&facts, retention, rollback_targets, now);
+    judged.into_iter().map(|(_, reasons)| reasons).collect()
 }
 
 fn facts(manifest: &Manifest) -> Facts {

@@ -9,7 +9,7 @@ use togather_model::{Digest, Timestamp, Ulid};
 pub const FORMAT: &str = "togather.fleet/snapshot/v1";
 
 /// A snapshot to be taken.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
     /// Its id, chosen by the caller.
     pub id: Ulid,
@@ -17,7 +17,7 @@ pub struct Wanted {
     pub at: Timestamp,
     /// Why.
     pub reason: Reason,
-    /// The full git commit of the version that is live.
+    /// The full git commit of the version that is live; empty: none is.
     pub git_commit: String,
 }
 
@@ -52,6 +52,9 @@ pub struct Manifest {
     pub reason: Reason,
     /// The full git commit of the version that was live.
     pub git_commit: String,
+    /// The size of the database it was taken of, in bytes; 0: not known.
+    #[serde(default)]
+    pub database_bytes: u64,
     /// The schema it holds.
     pub schema: Option<u64>,
     /// The dump's size in bytes.
@@ -72,6 +75,9 @@ pub struct Manifest {
     /// it comes from the mark `.verified.json` beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
+    /// It waits in the node's spool for the store. Not in the stored manifest either.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spooled: bool,
 }
 
 /// The server's roles as SQL, beside the dump.
@@ -118,7 +124,10 @@ impl Names {
             let chars = text.chars();
             chars.map(|c| if is_plain(c) { c } else { '-' }).collect()
         };
-        let commit: String = plain(&wanted.git_commit).chars().take(12).collect();
+        let commit: String = match plain(&wanted.git_commit) {
+            none if none.is_empty() => "none".into(),
+            commit => commit.chars().take(12).collect(),
+        };
         let id = wanted.id.to_string().to_lowercase();
         Self {
             stem: format!(
@@ -136,6 +145,16 @@ impl Names {
             .into_iter()
             .find_map(|ending| name.strip_suffix(ending))
             .map(|stem| Self { stem: stem.into() })
+    }
+
+    /// All of them, the manifest's first.
+    pub(super) fn all(&self) -> [String; 4] {
+        [
+            self.manifest(),
+            self.dump(),
+            self.globals(),
+            self.verified(),
+        ]
     }
 
     pub(super) fn dump(&self) -> String {

@@ -36,16 +36,26 @@ impl Dumps {
         id: Ulid,
         arguments: &[&str],
     ) -> Result<(Stdin, Program), SnapshotError> {
-        let application = format!("togather-{name}-{}", id.to_string().to_lowercase());
         let mut command = vec![name.to_owned(), "--no-password".to_owned()];
         command.push(format!("--username={}", self.database.user()));
         command.extend(arguments.iter().map(ToString::to_string));
+        self.launch(name, &command, id).await
+    }
+
+    /// Starts any program in the database's container.
+    pub(super) async fn launch(
+        &self,
+        name: &'static str,
+        command: &[String],
+        id: Ulid,
+    ) -> Result<(Stdin, Program), SnapshotError> {
+        let application = application(name, id);
         let environment = [("PGAPPNAME".to_owned(), application.clone())];
         let abandoned = Abandoned {
             database: Arc::clone(&self.database),
             application: Some(application),
         };
-        let started = self.exec.exec(&self.service, &command, &environment).await;
+        let started = self.exec.exec(&self.service, command, &environment).await;
         let Process {
             stdin,
             output,
@@ -64,10 +74,30 @@ impl Dumps {
     }
 }
 
+/// The programs that jobs run.
+const PROGRAMS: [&str; 3] = ["pg_dump", "pg_dumpall", "pg_restore"];
+
+/// The name under which a program's session is known to the server.
+fn application(program: &str, id: Ulid) -> String {
+    format!("togather-{program}-{}", id.to_string().to_lowercase())
+}
+
+impl Dumps {
+    /// Ends the programs that an interruption of this job, or of this snapshot, left running.
+    pub(super) async fn end_programs_of(&self, id: Ulid) -> Result<(), SnapshotError> {
+        for program in PROGRAMS {
+            let application = application(program, id);
+            self.database.end_sessions(&application).await?;
+        }
+        self.remove_beside(id).await;
+        Ok(())
+    }
+}
+
 /// Where a program's standard output goes.
 pub(super) enum Sink<'a> {
     /// Into the store, telling of it.
-    Upload(&'a mut Upload, Progress<'a>),
+    Upload(&'a mut Upload, Meter<'a>),
     /// Into memory, up to a limit.
     Memory(&'a mut Vec<u8>, usize),
     /// Nowhere: it has nothing to say.
@@ -135,21 +165,17 @@ impl Sink<'_> {
 }
 
 /// Tells how much is done and how fast, from time to time.
-pub(super) struct Progress<'a> {
+pub(super) struct Meter<'a> {
     what: &'static str,
     total: Option<u64>,
-    say: &'a (dyn Fn(String) + Send + Sync),
+    say: Say<'a>,
     begun: Instant,
     told: Instant,
 }
 
-impl<'a> Progress<'a> {
+impl<'a> Meter<'a> {
     /// `total`: how many bytes it will be, where that is known.
-    pub(super) fn new(
-        what: &'static str,
-        total: Option<u64>,
-        say: &'a (dyn Fn(String) + Send + Sync),
-    ) -> Self {
+    pub(super) fn new(what: &'static str, total: Option<u64>, say: Say<'a>) -> Self {
         let now = Instant::now();
         Self {
             what,
@@ -165,17 +191,45 @@ impl<'a> Progress<'a> {
             return;
         }
         self.told = Instant::now();
-        let mebibytes = bytes as f64 / f64::from(1 << 20);
-        let rate = mebibytes / self.begun.elapsed().as_secs_f64();
-        let of = self.total.map_or_else(String::new, |total| {
-            format!(" of {:.1}", total as f64 / f64::from(1 << 20))
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let done = mebibytes(bytes);
+        let rate = done / self.begun.elapsed().as_secs_f64();
+        let of = self
+            .total
+            .map_or_else(String::new, |total| format!(" of {:.1}", mebibytes(total)));
+        (self.say)(Progress {
+            message: format!("{} {done:.1}{of} MiB, {rate:.1} MiB/s", self.what),
+            bytes_done: bytes,
+            bytes_total: self.total,
         });
-        (self.say)(format!(
-            "{} {mebibytes:.1}{of} MiB, {rate:.1} MiB/s",
-            self.what
-        ));
     }
 }
+
+/// A sign of life of something that takes long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// What goes on, for people.
+    pub message: String,
+    /// How much of it is done.
+    pub bytes_done: u64,
+    /// How much it will be, where that is known.
+    pub bytes_total: Option<u64>,
+}
+
+impl Progress {
+    /// A stage that begins, with nothing of it done.
+    #[must_use]
+    pub fn stage(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            bytes_done: 0,
+            bytes_total: None,
+        }
+    }
+}
+
+/// What hears signs of life.
+pub type Say<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
 /// Ends a program's database session when nobody waits for the program any more.
 struct Abandoned {

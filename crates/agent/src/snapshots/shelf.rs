@@ -10,6 +10,7 @@ use super::{
     Dumps,
     error::SnapshotError,
     manifest::{FORMAT, MANIFEST, Manifest, Names, Verified},
+    store::Store,
 };
 
 /// How many small objects are read at once.
@@ -41,7 +42,14 @@ impl Dumps {
     /// # Errors
     /// The store does not answer.
     pub async fn survey(&self) -> Result<Survey, SnapshotError> {
-        let listed: BTreeMap<String, ObjectMeta> = self.store.names().await?.into_iter().collect();
+        self.store.survey().await
+    }
+}
+
+impl Store {
+    /// Looks at everything in this place.
+    pub(super) async fn survey(&self) -> Result<Survey, SnapshotError> {
+        let listed: BTreeMap<String, ObjectMeta> = self.names().await?.into_iter().collect();
         let manifests = listed.keys().filter(|name| name.ends_with(MANIFEST));
         let reads: Vec<_> = manifests
             .map(|name| self.read_manifest(name, &listed))
@@ -77,7 +85,7 @@ impl Dumps {
         name: &str,
         listed: &BTreeMap<String, ObjectMeta>,
     ) -> Result<Result<Manifest, String>, SnapshotError> {
-        let mut manifest: Manifest = match self.store.read(name).await? {
+        let mut manifest: Manifest = match self.read(name).await? {
             Ok(manifest) => manifest,
             Err(e) => return Ok(Err(format!("{name} is no manifest ({e})"))),
         };
@@ -100,8 +108,9 @@ impl Dumps {
                 manifest.dump, dump.size, manifest.bytes
             )));
         }
+        manifest.spooled = self.at_most().is_some();
         if listed.contains_key(&names.verified()) {
-            match self.store.read::<Verified>(&names.verified()).await? {
+            match self.read::<Verified>(&names.verified()).await? {
                 Ok(mark) if mark.id == manifest.id && mark.sha256 == manifest.sha256 => {
                     manifest.verified_at = Some(mark.verified_at);
                 }

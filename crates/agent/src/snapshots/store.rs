@@ -1,19 +1,23 @@
 //! The store, and the constant memory with which large objects go into and come out of it.
 
-use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{
+    io, os::unix::fs::DirBuilderExt, path::Path as FolderPath, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, WriteMultipart,
-    local::LocalFileSystem, path::Path,
+    BackoffConfig, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme,
+    PutMode, RetryConfig, WriteMultipart, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
+    gcp::GoogleCloudStorageBuilder, local::LocalFileSystem, multipart::MultipartStore, path::Path,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use togather_model::Digest;
 use url::Url;
 
-use super::error::SnapshotError;
+use super::{Spool, error::SnapshotError, manifest::Names, uploads::Uploads};
 
 /// The smallest part S3 allows but for the last one.
 const PART: usize = 5 << 20;
@@ -24,17 +28,33 @@ const IN_FLIGHT: usize = 2;
 /// How much is asked for at once when reading. Ranges, so that no request takes long.
 const PIECE: u64 = 4 << 20;
 
+/// How often one request is repeated, and for how long at most: a dump waits meanwhile.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        max_retries: 8,
+        retry_timeout: Duration::from_secs(120),
+        backoff: BackoffConfig::default(),
+    }
+}
+
 /// A place for snapshots in an object store.
+#[derive(Clone)]
 pub(super) struct Store {
     objects: Arc<dyn ObjectStore>,
+    /// Large uploads, where the store takes them in parts.
+    uploads: Option<Uploads>,
     prefix: Path,
     /// The folder, if it is a local one.
     folder: Option<PathBuf>,
+    /// What a spool may hold, in bytes; `None`: it is none.
+    at_most: Option<u64>,
 }
 
 impl Store {
     /// Reads the address and the environment; nothing is asked of the store yet.
-    pub(super) fn at(url: &Url) -> Result<Self, SnapshotError> {
+    ///
+    /// `notes` is a folder of the node's own in which uploads are noted.
+    pub(super) fn at(url: &Url, notes: Option<&FolderPath>) -> Result<Self, SnapshotError> {
         let refused = |why: String| SnapshotError::Address {
             address: named(url),
             why,
@@ -54,6 +74,8 @@ impl Store {
                 objects: Arc::new(LocalFileSystem::new().with_fsync(true)),
                 prefix,
                 folder: Some(folder),
+                uploads: None,
+                at_most: None,
             });
         }
         // By prefix: object_store would take a mere `TIMEOUT` or `REGION` for its own as well.
@@ -66,25 +88,79 @@ impl Store {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
         // Its own limit of 30 s for a request is too short for a slow line.
-        let options = std::iter::once(("timeout".to_owned(), "120s".to_owned()))
+        let options: Vec<(String, String)> = std::iter::once(("timeout".into(), "120s".into()))
             .chain(variables.filter(ours))
-            .map(|(name, value)| (name.to_lowercase(), value));
-        let (objects, prefix) =
-            object_store::parse_url_opts(url, options).map_err(|e| refused(e.to_string()))?;
-        Ok(Self {
-            objects: objects.into(),
+            .map(|(name, value): (String, String)| (name.to_lowercase(), value))
+            .collect();
+        // Each kind of store has a builder of its own kind, with keys of its own kind.
+        macro_rules! built {
+            ($builder:ty) => {{
+                let mut builder = <$builder>::new()
+                    .with_url(url.as_str())
+                    .with_retry(retries());
+                for (key, value) in options {
+                    if let Ok(key) = key.parse() {
+                        builder = builder.with_config(key, value);
+                    }
+                }
+                let built = builder.build().map_err(|e| refused(e.to_string()))?;
+                Ok(Self::remote(Arc::new(built), prefix, notes))
+            }};
+        }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "object_store's enum is open"
+        )]
+        match scheme {
+            ObjectStoreScheme::AmazonS3 => built!(AmazonS3Builder),
+            ObjectStoreScheme::GoogleCloudStorage => built!(GoogleCloudStorageBuilder),
+            ObjectStoreScheme::MicrosoftAzure => built!(MicrosoftAzureBuilder),
+            _ => Err(refused(
+                "expected `file:///`, `s3://`, `gs://` or `az://`".into(),
+            )),
+        }
+    }
+
+    fn remote<T: ObjectStore + MultipartStore>(
+        objects: Arc<T>,
+        prefix: Path,
+        notes: Option<&FolderPath>,
+    ) -> Self {
+        let multipart: Arc<dyn MultipartStore> = Arc::clone(&objects) as _;
+        Self {
+            objects,
+            uploads: notes.map(|notes| Uploads::noted_in(notes.to_owned(), multipart)),
             prefix,
             folder: None,
-        })
+            at_most: None,
+        }
     }
 
     /// A store that was made elsewhere.
-    pub(super) fn over(objects: Arc<dyn ObjectStore>, url: &Url) -> Self {
-        Self {
-            objects,
-            prefix: Path::from(url.path()),
-            folder: None,
-        }
+    pub(super) fn over<T: ObjectStore + MultipartStore>(
+        objects: Arc<T>,
+        url: &Url,
+        notes: Option<&FolderPath>,
+    ) -> Self {
+        Self::remote(objects, Path::from(url.path()), notes)
+    }
+
+    /// The place on the node's own disk where snapshots wait.
+    pub(super) fn spool(spool: &Spool) -> Result<Self, SnapshotError> {
+        let refused = || SnapshotError::Address {
+            address: spool.folder.display().to_string(),
+            why: "expected an absolute path".into(),
+        };
+        let url = Url::from_directory_path(&spool.folder).map_err(|()| refused())?;
+        Ok(Self {
+            at_most: Some(spool.at_most),
+            ..Self::at(&url, None)?
+        })
+    }
+
+    /// What a spool may hold, in bytes; `None`: it is none.
+    pub(super) const fn at_most(&self) -> Option<u64> {
+        self.at_most
     }
 
     fn path(&self, name: &str) -> Path {
@@ -109,17 +185,34 @@ impl Store {
 
     /// Begins an object that is written bit by bit. Nothing of it can be seen before it is finished.
     pub(super) async fn upload(&self, name: &str, at_most: u64) -> Result<Upload, SnapshotError> {
-        let begun = self.objects.put_multipart(&self.path(name)).await;
-        let begun = begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?;
+        let room = match self.at_most {
+            Some(all) => all.saturating_sub(self.used().await?),
+            None => u64::MAX,
+        };
         let part = usize::try_from(at_most / MOST_PARTS)
             .unwrap_or(PART)
             .max(PART);
+        let path = self.path(name);
+        let begun: Box<dyn MultipartUpload> = match &self.uploads {
+            Some(uploads) => Box::new(uploads.begin(name, &path).await?),
+            None => {
+                let begun = self.objects.put_multipart(&path).await;
+                begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?
+            }
+        };
         Ok(Upload {
+            room,
             name: name.to_owned(),
             parts: Some(WriteMultipart::new_with_chunk_size(begun, part)),
             sha256: Sha256::new(),
             bytes: 0,
         })
+    }
+
+    /// How much everything in this place takes, in bytes.
+    pub(super) async fn used(&self) -> Result<u64, SnapshotError> {
+        let names = self.names().await?;
+        Ok(names.iter().map(|(_, meta)| meta.size).sum())
     }
 
     /// Stores a small object that must not be there yet. One with the very same bytes is this one:
@@ -172,6 +265,12 @@ impl Store {
         Ok(serde_json::from_slice(&bytes))
     }
 
+    /// Reads a small object of this size as it is.
+    pub(super) async fn bytes(&self, name: &str, size: u64) -> Result<Vec<u8>, SnapshotError> {
+        let pieces: Vec<Bytes> = self.pieces(name, size).try_collect().await?;
+        Ok(pieces.concat())
+    }
+
     /// Reads a large object of this size from beginning to end.
     pub(super) fn pieces(
         &self,
@@ -214,6 +313,46 @@ impl Store {
             Err(e) => Err(SnapshotError::store(format!("remove {name}"), &e)),
         }
     }
+
+    /// Removes what there may be of a snapshot. The manifest goes first: from then on it is no
+    /// snapshot, so that an interruption leaves none that could not be restored, only leftovers
+    /// that the next pruning finds.
+    pub(super) async fn remove_parts(&self, names: &Names) -> Result<(), SnapshotError> {
+        for name in names.all() {
+            self.remove(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back the uploads that an interruption cut off.
+    pub(super) async fn take_uploads_back(&self) -> Result<(), SnapshotError> {
+        match &self.uploads {
+            Some(uploads) => uploads.take_back().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes what an interrupted write left in a local folder: files that no listing shows.
+    pub(super) async fn remove_unfinished(&self, name: &str) -> Result<(), SnapshotError> {
+        let Some(folder) = self.folder.clone() else {
+            return Ok(());
+        };
+        let failed = |e: io::Error| SnapshotError::Store {
+            doing: format!("remove what is unfinished of {name}"),
+            why: e.to_string(),
+        };
+        let begin = format!("{name}#");
+        let mut entries = match tokio::fs::read_dir(folder).await {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(failed)?,
+        };
+        while let Some(entry) = entries.next_entry().await.map_err(failed)? {
+            if entry.file_name().to_string_lossy().starts_with(&begin) {
+                tokio::fs::remove_file(entry.path()).await.map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Bytes as JSON, for people to read as well.
@@ -236,6 +375,8 @@ fn named(url: &Url) -> String {
 /// An object under way. If it is let go of before its end, what was sent of it is taken back.
 pub(super) struct Upload {
     name: String,
+    /// How many bytes it may have.
+    room: u64,
     parts: Option<WriteMultipart>,
     sha256: Sha256,
     bytes: u64,
@@ -249,6 +390,9 @@ impl Upload {
 
     /// Writes; waits while enough parts are on their way.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        if self.bytes + bytes.len() as u64 > self.room {
+            return Err(SnapshotError::SpoolFull { room: self.room });
+        }
         if let Some(parts) = &mut self.parts {
             let room = parts.wait_for_capacity(IN_FLIGHT).await;
             room.map_err(|e| SnapshotError::store(format!("take {}", self.name), &e))?;

@@ -14,14 +14,16 @@ impl State {
     /// Writes an operation down, before anything of it is carried out.
     ///
     /// # Errors
-    /// [`StateError::Busy`] when another one is under way.
+    /// [`StateError::Busy`] when another one, or a restore, is under way.
     pub async fn begin_operation(
         &self,
         operation: &Operation,
         plan: &Plan,
     ) -> Result<(), StateError> {
         let inserted = sqlx::query(
-            "INSERT INTO operation (id, release, rollout, state, json, plan) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO operation (id, release, rollout, state, json, plan) \
+             SELECT ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM job \
+             WHERE state = 'running' AND kind IN ('restore', 'undo restore'))",
         )
         .bind(operation.id.to_string())
         .bind(operation.release.to_string())
@@ -32,6 +34,7 @@ impl State {
         .execute(&self.pool)
         .await;
         match inserted {
+            Ok(done) if done.rows_affected() == 0 => Err(StateError::Busy),
             Ok(_) => Ok(()),
             Err(sqlx::Error::Database(e)) if e.is_unique_violation() => Err(StateError::Busy),
             Err(e) => Err(e.into()),

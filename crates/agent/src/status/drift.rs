@@ -16,6 +16,7 @@ pub(super) fn find(
         seen.live.as_ref().err(),
         seen.schema.as_ref().err(),
         seen.snapshots.as_ref().err(),
+        seen.spooled.as_ref().err(),
         seen.switchable.as_ref().err(),
     ] {
         drift.extend(silent.cloned());
@@ -27,6 +28,16 @@ pub(super) fn find(
     {
         drift.push(format!(
             "the schema is dirty: migration {version} failed half-way, and nothing is deployed until that is put right"
+        ));
+    }
+    if let Ok(survey) = &seen.snapshots {
+        drift.extend(survey.unreadable.iter().cloned());
+    }
+    if let Ok([newest, older @ ..]) = seen.spooled.as_deref() {
+        let n = 1 + older.len();
+        drift.push(format!(
+            "{n} snapshots wait on this node's own disk until the store can be reached, the newest of {:.0}",
+            newest.taken_at
         ));
     }
     for (slot, held) in Slot::ALL.into_iter().zip(&seen.slots) {
@@ -99,6 +110,7 @@ mod tests {
     use togather_model::{Digest, Live};
 
     use super::*;
+    use crate::snapshots::Survey;
 
     fn container(version: &str, running: bool) -> SlotContainer {
         SlotContainer {
@@ -142,7 +154,9 @@ mod tests {
                 dirty: false,
             }),
             switchable: Ok(()),
-            snapshots: Ok(vec![]),
+            snapshots: Ok(Survey::default()),
+            spooled: Ok(vec![]),
+            replaced: Ok(vec![]),
         }
     }
 

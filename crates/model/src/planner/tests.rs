@@ -203,3 +203,29 @@ fn a_release_the_live_version_cannot_overlap_with_is_refused() {
             .contains("does not run on schema 5")
     );
 }
+
+#[test]
+fn a_time_too_short_for_the_databases_size_is_told_before_anything_starts() {
+    let strategy = Strategy {
+        snapshot_timeout: Duration::from_secs(600),
+        ..Strategy::default()
+    };
+    let warnings = |bytes, migrations| {
+        let observed = Observed {
+            database_bytes: bytes,
+            disk_free: u64::MAX,
+            ..healthy_at(2)
+        };
+        let request = request(OperationKind::Deploy);
+        let planned = plan(
+            &observed,
+            &release(migrations, false, Some(1)),
+            &strategy,
+            &request,
+        );
+        planned.unwrap().warnings.join("; ")
+    };
+    assert!(warnings(100 << 30, 3).contains("allows 10"));
+    assert_eq!(warnings(1 << 30, 3), "");
+    assert_eq!(warnings(100 << 30, 2), "", "no migration, no snapshot");
+}

@@ -15,15 +15,17 @@ use togather_model::{
     Release, Schema, Slot, Step, Strategy, Timestamp, Ulid, Undo,
     planner::{self, Request},
     release::SCHEMA,
+    retention::Policy,
 };
 use tokio::sync::Notify;
 
 use crate::{
-    containers::SlotContainer, deploy::Deployment, node::Node, snapshots::Manifest, state::State,
+    containers::SlotContainer, database::scratch_name, deploy::Deployment, node::Node,
+    snapshots::Manifest, state::State,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The call has no effect and an error.
     Fail,
     /// The power goes before the call took effect.
@@ -31,6 +33,10 @@ pub(super) enum Fault {
     /// The power goes after it took effect, before the agent heard of it.
     CrashAfter,
 }
+
+/// What the live database holds at first, and what one holds that was restored.
+pub(crate) const ORIGINAL: &str = "what it held";
+pub(crate) const RESTORED: &str = "what the snapshot holds";
 
 /// What is true outside the agent.
 #[derive(Debug, Default)]
@@ -40,6 +46,11 @@ struct Truth {
     base: bool,
     schema: Option<u64>,
     scratch: Vec<Ulid>,
+    /// What the live database holds; and what databases do that restores replaced, by name.
+    live_database: &'static str,
+    replaced: Vec<(String, &'static str)>,
+    /// On a live database that holds this, the app is not healthy.
+    bad_database: Option<&'static str>,
     snapshots: Vec<Manifest>,
     calls: Vec<&'static str>,
     calls_before_restart: usize,
@@ -74,9 +85,10 @@ pub(crate) struct Facts {
 pub(crate) struct World {
     truth: Mutex<Truth>,
     power_cut: Notify,
-    state: State,
+    pub(crate) state: State,
     release: Release,
     release_id: Digest,
+    retention: Policy,
     // Keeps the state file's folder for as long as the world.
     _folder: tempfile::TempDir,
 }
@@ -119,11 +131,15 @@ impl World {
             .await
             .unwrap();
         Arc::new(Self {
-            truth: Mutex::default(),
+            truth: Mutex::new(Truth {
+                live_database: ORIGINAL,
+                ..Truth::default()
+            }),
             power_cut: Notify::new(),
             state,
             release,
             release_id,
+            retention: Policy::default(),
             _folder: folder,
         })
     }
@@ -160,11 +176,31 @@ impl World {
         world.truth().calls.len()
     }
 
+    pub(crate) fn databases(&self) -> (&'static str, Vec<&'static str>) {
+        let truth = self.truth();
+        let replaced = truth.replaced.iter().map(|(_, holds)| *holds).collect();
+        (truth.live_database, replaced)
+    }
+
+    pub(crate) fn spoil_on(&self, database: &'static str) {
+        self.truth().bad_database = Some(database);
+    }
+
+    /// How many calls there were since the start.
+    pub(crate) fn calls(&self) -> usize {
+        self.truth().calls.len()
+    }
+
+    /// Returns once the power went.
+    pub(crate) async fn power_cut(&self) {
+        self.power_cut.notified().await;
+    }
+
     fn truth(&self) -> MutexGuard<'_, Truth> {
         self.truth.lock().unwrap()
     }
 
-    pub(super) fn inject(&self, call: usize, fault: Fault) {
+    pub(crate) fn inject(&self, call: usize, fault: Fault) {
         let mut truth = self.truth();
         let call = truth.calls_before_restart + call;
         truth.fault = Some((When::Call(call), fault));
@@ -178,7 +214,7 @@ impl World {
         self.truth().fault = Some((When::StepDone(step), Fault::CrashAfter));
     }
 
-    pub(super) fn end_of_fault(&self) {
+    pub(crate) fn end_of_fault(&self) {
         let mut truth = self.truth();
         truth.fault = None;
         truth.calls_before_restart = truth.calls.len();
@@ -197,11 +233,11 @@ impl World {
     }
 
     /// Lets this call succeed so many times and fail ever after.
-    pub(super) fn break_for_good(&self, name: &'static str, after: usize) {
+    pub(crate) fn break_for_good(&self, name: &'static str, after: usize) {
         self.truth().broken_for_good = Some((name, after));
     }
 
-    pub(super) fn name_of(&self, call: usize) -> &'static str {
+    pub(crate) fn name_of(&self, call: usize) -> &'static str {
         self.truth()
             .calls
             .get(call)
@@ -257,9 +293,8 @@ impl World {
         }
     }
 
-    /// Plans and carries a deployment out; `None`: the power went.
-    pub(super) async fn deploy(self: &Arc<Self>) -> Option<OperationState> {
-        let node = self.node();
+    /// A deployment that could be carried out.
+    pub(crate) fn deployment(&self) -> (Operation, Plan) {
         let plan = self.plan();
         let operation = Operation {
             id: plan.operation_id,
@@ -273,6 +308,13 @@ impl World {
             ended_at: None,
             failure: None,
         };
+        (operation, plan)
+    }
+
+    /// Plans and carries a deployment out; `None`: the power went.
+    pub(super) async fn deploy(self: &Arc<Self>) -> Option<OperationState> {
+        let node = self.node();
+        let (operation, plan) = self.deployment();
         self.state.begin_operation(&operation, &plan).await.unwrap();
         let deployment = Deployment::new(&node, &operation, &plan, &self.release);
         tokio::select! {
@@ -352,15 +394,47 @@ impl Truth {
             .slots
             .get(&slot)
             .is_some_and(|held| held.version == super::NEW);
-        is_new
-            && match self.bad_new_version {
-                None => false,
-                Some(Bad::Always) => true,
-                Some(Bad::OnPublicPath) => public,
-                Some(Bad::OnceOldIsStopped) => self
-                    .slots
-                    .get(&slot.other())
-                    .is_some_and(|old| !old.running),
+        let hates_its_database = self.bad_database == Some(self.live_database);
+        hates_its_database
+            || is_new
+                && match self.bad_new_version {
+                    None => false,
+                    Some(Bad::Always) => true,
+                    Some(Bad::OnPublicPath) => public,
+                    Some(Bad::OnceOldIsStopped) => self
+                        .slots
+                        .get(&slot.other())
+                        .is_some_and(|old| !old.running),
+                }
+    }
+}
+
+impl Truth {
+    fn has_database(&self, name: &str) -> bool {
+        self.replaced.iter().any(|(held, _)| held == name)
+            || self.scratch.iter().any(|id| scratch_name(*id) == name)
+    }
+
+    /// As PostgreSQL does it: both names change, or neither.
+    fn swap_databases(&mut self, incoming: &str, outgoing: &str) {
+        let scratch = self
+            .scratch
+            .iter()
+            .position(|id| scratch_name(*id) == incoming);
+        let replaced = self.replaced.iter().position(|(name, _)| name == incoming);
+        let becomes_live = match (scratch, replaced) {
+            (Some(at), _) => {
+                self.scratch.remove(at);
+                RESTORED
             }
+            (None, Some(at)) => self.replaced.remove(at).1,
+            // It was done already.
+            (None, None) => return,
+        };
+        let was_live = std::mem::replace(&mut self.live_database, becomes_live);
+        match outgoing.strip_prefix("togather_scratch_") {
+            Some(id) => self.scratch.push(id.parse().unwrap()),
+            None => self.replaced.push((outgoing.to_owned(), was_live)),
+        }
     }
 }

@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use togather_model::{
     Digest, EventKind, Failure, Image, Migration, Schema, Slot, Timestamp, Ulid,
-    retention::RollbackTarget,
+    retention::{Policy, RollbackTarget},
 };
+
+use url::Url;
 
 use super::{Fault, Truth, When, World, release};
 use crate::{
@@ -16,7 +18,9 @@ use crate::{
     host::Host,
     migrations::MigrationError,
     node::Attesters,
-    snapshots::{FORMAT, Globals, Manifest, SnapshotError, Snapshots, Wanted},
+    snapshots::{
+        FORMAT, Globals, Manifest, Progress, Say, SnapshotError, Snapshots, Survey, Wanted,
+    },
     traffic::{Traffic, TrafficError},
 };
 
@@ -339,16 +343,42 @@ impl Database for Outside {
         });
         dropped.await.map_err(DatabaseError::Other)
     }
+
+    fn live_name(&self) -> &'static str {
+        "togather"
+    }
+
+    async fn exists(&self, database: &str) -> Result<bool, DatabaseError> {
+        let exists = self.call("database.exists", |truth| truth.has_database(database));
+        exists.await.map_err(DatabaseError::Other)
+    }
+
+    async fn swap(&self, incoming: &str, outgoing: &str) -> Result<(), DatabaseError> {
+        let swapped = self.call("database.swap", |truth| {
+            truth.swap_databases(incoming, outgoing);
+        });
+        swapped.await.map_err(DatabaseError::Other)
+    }
+
+    async fn replaced(&self) -> Result<Vec<String>, DatabaseError> {
+        let replaced = self.call("database.replaced", |truth| truth.replaced.clone());
+        let mut replaced = replaced.await.map_err(DatabaseError::Other)?;
+        replaced.reverse();
+        Ok(replaced.into_iter().map(|(name, _)| name).collect())
+    }
+
+    async fn drop_replaced(&self, database: &str) -> Result<(), DatabaseError> {
+        let dropped = self.call("database.drop_replaced", |truth| {
+            truth.replaced.retain(|(name, _)| name != database);
+        });
+        dropped.await.map_err(DatabaseError::Other)
+    }
 }
 
 #[async_trait]
 impl Snapshots for Outside {
-    async fn create(
-        &self,
-        wanted: &Wanted,
-        say: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<Manifest, SnapshotError> {
-        say("dumping".into());
+    async fn create(&self, wanted: &Wanted, say: Say<'_>) -> Result<Manifest, SnapshotError> {
+        say(Progress::stage("dumping"));
         let created = self.call("snapshots.create", |truth| {
             let manifest = manifest(wanted, truth.schema);
             truth.snapshots.push(manifest.clone());
@@ -361,7 +391,7 @@ impl Snapshots for Outside {
         &self,
         snapshot: Ulid,
         operation: Ulid,
-        _: &(dyn Fn(String) + Send + Sync),
+        _: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
         let proven = self.call("snapshots.prove", |truth| {
             truth.scratch.push(operation);
@@ -384,6 +414,50 @@ impl Snapshots for Outside {
     ) -> Result<Vec<String>, SnapshotError> {
         let pruned = self.call("snapshots.prune", |_| vec![]).await;
         pruned.map_err(SnapshotError::Other)
+    }
+
+    async fn survey(&self, _: Option<&Url>) -> Result<Survey, SnapshotError> {
+        let snapshots = self.list().await?;
+        Ok(Survey {
+            snapshots,
+            ..Survey::default()
+        })
+    }
+
+    fn retention(&self) -> &Policy {
+        &self.0.retention
+    }
+
+    async fn restore(
+        &self,
+        _: Option<&Url>,
+        snapshot: Ulid,
+        operation: Ulid,
+        say: Say<'_>,
+    ) -> Result<Manifest, SnapshotError> {
+        self.prove(snapshot, operation, say).await
+    }
+
+    async fn end_programs(&self, _: Ulid) -> Result<(), SnapshotError> {
+        self.call("snapshots.end_programs", |_| ())
+            .await
+            .map_err(SnapshotError::Other)
+    }
+
+    async fn clear_away(&self, wanted: &Wanted) -> Result<Option<Manifest>, SnapshotError> {
+        let whole = self.call("snapshots.clear_away", |truth| {
+            let mut taken = truth.snapshots.iter();
+            taken.find(|taken| taken.id == wanted.id).cloned()
+        });
+        whole.await.map_err(SnapshotError::Other)
+    }
+
+    async fn spooled(&self) -> Result<Vec<Manifest>, SnapshotError> {
+        Ok(vec![])
+    }
+
+    async fn deliver(&self) -> Result<Vec<String>, SnapshotError> {
+        Ok(vec![])
     }
 }
 
@@ -409,5 +483,7 @@ fn manifest(wanted: &Wanted, schema: Option<u64>) -> Manifest {
             sha256: Digest::of(b""),
         },
         verified_at: None,
+        spooled: false,
+        database_bytes: 1,
     }
 }

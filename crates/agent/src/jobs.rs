@@ -1,0 +1,377 @@
+//! Jobs on snapshots: what takes long, one at a time, whether or not anyone watches.
+//!
+//! A job is written down before anything of it is done, and its last result is remembered. None
+//! begins beside a deployment; no deployment begins beside a restore. What an interruption left is
+//! put in order at the next start.
+
+mod app;
+mod job;
+mod restore;
+mod resume;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{Stream, stream};
+use togather_model::{Failure, FailureKind, Ulid};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    leases,
+    node::Node,
+    snapshots::{Manifest, Progress},
+    state::StateError,
+};
+
+pub use self::job::{Interrupted, Job, JobKind, SCHEDULE, Swap, Which, Work};
+
+/// How long to wait before what an interruption left is looked at again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The node's jobs.
+#[derive(Clone)]
+pub struct Jobs {
+    node: Node,
+    /// The job under way, or the last one.
+    current: Arc<watch::Sender<Option<Job>>>,
+    under_way: TaskTracker,
+    stopping: CancellationToken,
+}
+
+/// What came of a job.
+#[derive(Debug, Default)]
+struct Done {
+    message: String,
+    snapshot: Option<Manifest>,
+    forgotten: Vec<String>,
+}
+
+impl Done {
+    fn saying(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+
+    fn about(snapshot: Manifest, message: String) -> Self {
+        Self {
+            snapshot: Some(snapshot),
+            ..Self::saying(message)
+        }
+    }
+}
+
+/// A job being done.
+struct Task<'a> {
+    node: &'a Node,
+    id: Ulid,
+    current: &'a watch::Sender<Option<Job>>,
+}
+
+impl Task<'_> {
+    fn say(&self, progress: Progress) {
+        tracing::debug!(job = %self.id, progress.message);
+        self.current.send_modify(|current| {
+            if let Some(job) = current {
+                job.message = progress.message;
+                job.bytes_done = progress.bytes_done;
+                job.bytes_total = progress.bytes_total;
+            }
+        });
+    }
+
+    async fn keep(&self, swap: &Swap) -> Result<(), Failure> {
+        let kept = self.node.state.keep_swap(self.id, swap).await;
+        kept.map_err(|e| unreadable(&e))
+    }
+}
+
+impl Jobs {
+    /// The jobs of this node.
+    #[must_use]
+    pub fn new(node: Node) -> Self {
+        Self {
+            node,
+            current: Arc::new(watch::Sender::new(None)),
+            under_way: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    /// Begins a job, or returns the one with this id if the node knows it.
+    ///
+    /// `typed` is the live database's name as somebody typed it who wants it replaced.
+    ///
+    /// # Errors
+    /// Another job or an operation is under way, somebody else has the node's lease, or another
+    /// database is meant. Nothing was begun.
+    pub async fn begin(
+        &self,
+        id: Ulid,
+        operator: &str,
+        work: Work,
+        typed: Option<&str>,
+    ) -> Result<Job, Failure> {
+        let state = &self.node.state;
+        if let Some(known) = state.job(id).await.map_err(|e| unreadable(&e))? {
+            return match known.kind == work.kind() {
+                true => Ok(self.watched(id).unwrap_or(known)),
+                false => Err(Failure::new(
+                    FailureKind::Other,
+                    format!("job {id} was something else on this node"),
+                )
+                .next("run the command again; it chooses a new id")),
+            };
+        }
+        if self.under_way.is_closed() {
+            return Err(Failure::new(FailureKind::Held, "the agent is stopping")
+                .next("send the command again once it has started"));
+        }
+        if let Some(typed) = typed {
+            self.must_be_live(typed)?;
+        }
+        if matches!(work, Work::Restore { .. } | Work::UndoRestore) {
+            leases::must_be_free_for(&self.node, operator).await?;
+        }
+        let job = Job {
+            id,
+            kind: work.kind(),
+            operator: operator.to_owned(),
+            started_at: self.node.host.now(),
+            ended_at: None,
+            message: "beginning".into(),
+            bytes_done: 0,
+            bytes_total: None,
+            failure: None,
+            snapshot: None,
+            forgotten: vec![],
+        };
+        match state.begin_job(&job, &work).await {
+            Ok(()) => {}
+            Err(StateError::Busy) => return Err(self.busy().await),
+            Err(error) => return Err(unreadable(&error)),
+        }
+        self.current.send_replace(Some(job.clone()));
+        self.carry_out(job.clone(), work);
+        Ok(job)
+    }
+
+    fn must_be_live(&self, typed: &str) -> Result<(), Failure> {
+        let live = self.node.database.live_name();
+        if typed == live {
+            return Ok(());
+        }
+        Err(Failure::new(
+            FailureKind::Other,
+            format!(
+                "the live database of this node is `{live}`, not `{typed}`; nothing was touched"
+            ),
+        )
+        .next(format!("if you mean it, type `{live}`")))
+    }
+
+    /// What is under way instead.
+    async fn busy(&self) -> Failure {
+        let state = &self.node.state;
+        if let Ok(Some((running, _))) = state.running().await {
+            return leases::busy(&running);
+        }
+        match state.running_job().await {
+            Ok(Some(running)) => held_by(&running.job),
+            Ok(None) | Err(_) => Failure::new(FailureKind::Held, "something else was under way")
+                .next("run the command again"),
+        }
+    }
+
+    fn carry_out(&self, job: Job, work: Work) {
+        let this = self.clone();
+        self.under_way.spawn(async move {
+            let task = this.task(job.id);
+            // A swap is brought to its end; what only reads or adds may be broken off.
+            let may_break_off = !matches!(work, Work::Restore { .. } | Work::UndoRestore);
+            let done = tokio::select! {
+                done = Box::pin(task.carry_out(&work)) => done,
+                () = this.stopping.cancelled(), if may_break_off => {
+                    let left = Interrupted { job: job.clone(), work, swap: None };
+                    match task.put_in_order(&left).await {
+                        Ok(ended) => ended,
+                        // It stays open, and is put in order at the next start.
+                        Err(failure) => return tracing::warn!(job = %job.id, %failure, "broken off"),
+                    }
+                }
+            };
+            this.end(job, done).await;
+        });
+    }
+
+    fn task(&self, id: Ulid) -> Task<'_> {
+        Task {
+            node: &self.node,
+            id,
+            current: &self.current,
+        }
+    }
+
+    async fn end(&self, job: Job, done: Result<Done, Failure>) {
+        let mut job = self.watched(job.id).unwrap_or(job);
+        job.ended_at = Some(self.node.host.now());
+        match done {
+            Ok(done) => {
+                job.message = done.message;
+                job.snapshot = done.snapshot;
+                job.forgotten = done.forgotten;
+                tracing::info!(job = %job.id, kind = job.kind.as_str(), job.message, "job done");
+            }
+            Err(failure) => {
+                tracing::error!(job = %job.id, kind = job.kind.as_str(), %failure, "job failed");
+                job.message = failure.what.clone();
+                job.failure = Some(failure);
+            }
+        }
+        // If it cannot be written it stays open, and is put in order at the next start.
+        if let Err(error) = self.node.state.end_job(&job).await {
+            tracing::error!(%error, job = %job.id, "the job's ending was not written");
+        }
+        self.current.send_replace(Some(job));
+    }
+
+    /// Puts in order what an interruption left, if anything. Until that is done, nothing else
+    /// begins.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn resume(&self) -> Result<Option<Job>, StateError> {
+        let Some(interrupted) = self.node.state.running_job().await? else {
+            return Ok(None);
+        };
+        let (this, job) = (self.clone(), interrupted.job.clone());
+        self.current.send_replace(Some(job.clone()));
+        self.under_way.spawn(async move {
+            let job = interrupted.job.clone();
+            let task = this.task(job.id);
+            task.say(Progress::stage(
+                "putting in order what an interruption left",
+            ));
+            let ended = loop {
+                match Box::pin(task.put_in_order(&interrupted)).await {
+                    Ok(ended) => break ended,
+                    Err(failure) => {
+                        tracing::warn!(job = %job.id, %failure, "not in order yet; trying again");
+                    }
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY) => {}
+                    () = this.stopping.cancelled() => return,
+                }
+            };
+            this.end(job, ended).await;
+        });
+        Ok(Some(job))
+    }
+
+    /// The job under way, as it is now.
+    #[must_use]
+    pub fn running(&self) -> Option<Job> {
+        let current = self.current.borrow();
+        current.clone().filter(|job| job.ended_at.is_none())
+    }
+
+    fn watched(&self, id: Ulid) -> Option<Job> {
+        self.current.borrow().clone().filter(|job| job.id == id)
+    }
+
+    /// The job with this id as it is now, and each time that it changes, until it has ended. The
+    /// stream is over without an ending when the agent stops.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn watch(
+        &self,
+        id: Ulid,
+        stopping: CancellationToken,
+    ) -> Result<Option<impl Stream<Item = Job> + use<>>, StateError> {
+        let watcher = Watcher {
+            // Before the first look, so that no change falls between the look and the wait.
+            changes: self.current.subscribe(),
+            node: self.node.clone(),
+            id,
+            stopping,
+            told: None,
+        };
+        if self.node.state.job(id).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(stream::unfold(watcher, |mut watcher| async move {
+            let job = watcher.next().await?;
+            Some((job, watcher))
+        })))
+    }
+
+    /// Breaks off what may be broken off and waits for the rest, at most this long. Returns whether
+    /// anything is still under way; that is put in order when the agent starts again.
+    pub async fn wait(&self, within: Duration) -> bool {
+        self.stopping.cancel();
+        self.under_way.close();
+        tokio::time::timeout(within, self.under_way.wait())
+            .await
+            .is_err()
+    }
+}
+
+struct Watcher {
+    changes: watch::Receiver<Option<Job>>,
+    node: Node,
+    id: Ulid,
+    stopping: CancellationToken,
+    told: Option<Job>,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Job> {
+        if self.told.as_ref().is_some_and(|job| job.ended_at.is_some()) {
+            return None;
+        }
+        loop {
+            let current = self.changes.borrow_and_update().clone();
+            let job = match current.filter(|job| job.id == self.id) {
+                Some(job) => job,
+                // Another one has begun since: this one has ended, and is in the state.
+                None => self.node.state.job(self.id).await.ok()??,
+            };
+            if self.told.as_ref() != Some(&job) {
+                self.told = Some(job.clone());
+                return Some(job);
+            }
+            tokio::select! {
+                changed = self.changes.changed() => changed.ok()?,
+                () = self.stopping.cancelled() => return None,
+            }
+        }
+    }
+}
+
+/// The refusal of somebody who comes while this job is under way.
+#[must_use]
+pub fn held_by(job: &Job) -> Failure {
+    Failure::new(
+        FailureKind::Held,
+        format!(
+            "a job of {} is under way on this node since {:.0}: {} ({})",
+            job.operator,
+            job.started_at,
+            job.kind.as_str(),
+            job.id
+        ),
+    )
+    .next("wait for it to end; it ends by itself, whether or not anyone watches")
+}
+
+fn unreadable(error: &StateError) -> Failure {
+    Failure::caused_by(FailureKind::Other, "nothing was begun", error)
+        .next("look at `df -h` and the agent's journal on the node")
+}

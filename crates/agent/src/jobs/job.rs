@@ -1,0 +1,173 @@
+//! What a job is, and what of it must survive an interruption.
+
+use serde::{Deserialize, Serialize};
+use togather_model::{Failure, Slot, Timestamp, Ulid};
+use url::Url;
+
+use crate::{
+    deploy::journal::new_id,
+    node::Node,
+    snapshots::{Manifest, Reason, Wanted},
+};
+
+/// What the node's own schedule is called where an operator is named.
+pub const SCHEDULE: &str = "schedule";
+
+/// Something about snapshots that takes long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The command's operation id, or one of the node's own.
+    pub id: Ulid,
+    /// What it is.
+    pub kind: JobKind,
+    /// Who ordered it; [`SCHEDULE`]: the node itself.
+    pub operator: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; `None`: it is under way.
+    pub ended_at: Option<Timestamp>,
+    /// What goes on now, or what came of it.
+    pub message: String,
+    /// How much of the stage under way is done, in bytes.
+    #[serde(default)]
+    pub bytes_done: u64,
+    /// How much that will be; `None`: not known.
+    #[serde(default)]
+    pub bytes_total: Option<u64>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// The snapshot it is about.
+    pub snapshot: Option<Manifest>,
+    /// The dumps that a prune forgot.
+    #[serde(default)]
+    pub forgotten: Vec<String>,
+}
+
+/// What kinds of jobs there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// Takes a snapshot.
+    Create,
+    /// Proves one.
+    Verify,
+    /// Puts one in the live database's place.
+    Restore,
+    /// Takes a restore back.
+    UndoRestore,
+    /// Forgets what nothing asks to keep.
+    Prune,
+}
+
+impl JobKind {
+    /// The kind in a word, or two.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Verify => "verify",
+            Self::Restore => "restore",
+            Self::UndoRestore => "undo restore",
+            Self::Prune => "prune",
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Take this snapshot.
+    Create(Wanted),
+    /// Prove a snapshot.
+    Verify(Which),
+    /// Put a snapshot in the live database's place.
+    Restore {
+        /// The snapshot.
+        snapshot: Ulid,
+        /// Another place than the node's own.
+        place: Option<Url>,
+    },
+    /// Put the database that the last restore replaced back.
+    UndoRestore,
+    /// Forget what nothing asks to keep.
+    Prune,
+}
+
+/// Which snapshot is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// This one.
+    This(Ulid),
+    /// The newest.
+    Newest,
+    /// The newest, if it is not proven yet.
+    NewestUnproven,
+}
+
+impl Work {
+    /// A snapshot to be taken now, of the version that is live.
+    pub async fn snapshot(node: &Node, reason: Reason) -> Self {
+        let now = node.host.now();
+        let live = node.live().await.ok().flatten();
+        Self::Create(Wanted {
+            id: new_id(now),
+            at: now,
+            reason,
+            git_commit: live.map_or_else(String::new, |live| live.git_commit),
+        })
+    }
+
+    /// What kind of job it is.
+    #[must_use]
+    pub const fn kind(&self) -> JobKind {
+        match self {
+            Self::Create(_) => JobKind::Create,
+            Self::Verify(_) => JobKind::Verify,
+            Self::Restore { .. } => JobKind::Restore,
+            Self::UndoRestore => JobKind::UndoRestore,
+            Self::Prune => JobKind::Prune,
+        }
+    }
+}
+
+/// Databases about to change places, and the app that has to stand still meanwhile. Written down
+/// before anything of it is done: what is to be done after a crash follows from it and from which
+/// of the databases there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swap {
+    /// The database that becomes the live one.
+    pub incoming: String,
+    /// The name the live one gets.
+    pub outgoing: String,
+    /// The live one holds nothing, and need not be kept.
+    pub outgoing_is_empty: bool,
+    /// The incoming one was made for this, and is dropped if the swap is taken back.
+    pub incoming_is_scratch: bool,
+    /// The slots whose app ran.
+    pub running: Vec<Slot>,
+    /// The slot that got the traffic, and the commit that has to answer in it.
+    pub live: Option<(Slot, String)>,
+    /// The app was not healthy on the incoming database: the swap is being taken back.
+    pub taking_back: Option<Failure>,
+}
+
+/// A job that was under way when the agent ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interrupted {
+    /// The job, as it was begun.
+    pub job: Job,
+    /// What was to be done.
+    pub work: Work,
+    /// The swap it had come to.
+    pub swap: Option<Swap>,
+}
+
+impl Job {
+    /// Whether it exchanges the live database, so that no deployment may begin beside it.
+    #[must_use]
+    pub const fn swaps(&self) -> bool {
+        matches!(self.kind, JobKind::Restore | JobKind::UndoRestore)
+    }
+}

@@ -1,0 +1,76 @@
+//! What an interruption left: cleared away, or carried to its end where databases were changing
+//! places.
+
+use togather_model::{Failure, FailureKind};
+
+use super::{Done, Interrupted, Task, Work, restore::failed};
+
+impl Task<'_> {
+    /// Puts in order what an interrupted job left, and says how it ended.
+    ///
+    /// # Errors
+    /// It could not be put in order now; it is to be tried again.
+    pub(super) async fn put_in_order(
+        &self,
+        interrupted: &Interrupted,
+    ) -> Result<Result<Done, Failure>, Failure> {
+        let (node, work) = (self.node, &interrupted.work);
+        let exists = node.containers.base_exists().await;
+        if !exists.map_err(|e| failed("the base services could not be looked at", &e))? {
+            // There is no database that anything could be left in.
+            return Ok(Err(interruption()));
+        }
+        let ended = node.snapshots.end_programs(self.id).await;
+        ended.map_err(|e| failed("the interrupted programs were not ended", &e))?;
+        if let Some(swap) = interrupted.swap.clone() {
+            let swapped = node.database.exists(&swap.outgoing).await;
+            let swapped = swapped.map_err(|e| failed("the databases could not be listed", &e))?;
+            let ended = match swap.taking_back.clone() {
+                Some(failure) => self.take_back(swap, failure).await,
+                None if swapped => self.go_forward(swap).await,
+                None => self.take_back(swap, interruption()).await,
+            };
+            return Ok(ended.map(|()| {
+                Done::saying(
+                    "it was interrupted after the databases were swapped, and carried to its end",
+                )
+            }));
+        }
+        match work {
+            Work::Create(wanted) => {
+                let ended = node.snapshots.end_programs(wanted.id).await;
+                ended.map_err(|e| failed("the interrupted programs were not ended", &e))?;
+                let whole = match node.snapshots.clear_away(wanted).await {
+                    Ok(whole) => whole,
+                    // Waiting for the store would keep the next snapshot from the spool.
+                    Err(error) => {
+                        let what = "what it left in the store was not removed; pruning finds it";
+                        let left = Failure::caused_by(FailureKind::Other, what, &error);
+                        let mut failure = interruption();
+                        failure.causes.push(left.to_string());
+                        return Ok(Err(failure));
+                    }
+                };
+                if let Some(whole) = whole {
+                    let message = format!("{} was stored just before the interruption", whole.dump);
+                    return Ok(Ok(Done::about(whole, message)));
+                }
+            }
+            Work::Verify(_) | Work::Restore { .. } => {
+                let dropped = node.database.drop_scratch(self.id).await;
+                dropped.map_err(|e| failed("the scratch database was not dropped", &e))?;
+            }
+            Work::UndoRestore | Work::Prune => {}
+        }
+        Ok(Err(interruption()))
+    }
+}
+
+/// Why a job failed that did not come to its end.
+pub(super) fn interruption() -> Failure {
+    Failure::new(
+        FailureKind::Other,
+        "interrupted: the agent ended while it was under way",
+    )
+    .next("what it left is cleared away; order it again")
+}

@@ -1,0 +1,282 @@
+//! Jobs in a world of fakes that fails and loses power at every call in turn.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use togather_model::{OperationState, Timestamp};
+
+use super::*;
+use crate::{
+    deploy::tests::fakes::{Fault, ORIGINAL, RESTORED, World},
+    snapshots::{Reason, Wanted},
+};
+
+const JOB: Ulid = Ulid::from_parts(9, 9);
+const SNAPSHOT: Ulid = Ulid::from_parts(8, 8);
+
+/// A node with a version live, and one snapshot in its store.
+async fn world() -> Arc<World> {
+    let world = World::with_one_version_live("1.0.0").await;
+    let taken = world.node().snapshots.create(&wanted(), &|_| ()).await;
+    taken.unwrap();
+    world.end_of_fault();
+    world
+}
+
+fn wanted() -> Wanted {
+    Wanted {
+        id: SNAPSHOT,
+        at: Timestamp::UNIX_EPOCH,
+        reason: Reason::Manual,
+        git_commit: "c0ffee".into(),
+    }
+}
+
+fn restore() -> Work {
+    Work::Restore {
+        snapshot: SNAPSHOT,
+        place: None,
+    }
+}
+
+/// Does the work until its end or until the power goes.
+async fn run(world: &Arc<World>, id: Ulid, work: Work) -> Option<Result<(), Failure>> {
+    let (jobs, job) = (Jobs::new(world.node()), job(id, &work));
+    world.state.begin_job(&job, &work).await.unwrap();
+    jobs.current.send_replace(Some(job.clone()));
+    let task = jobs.task(id);
+    let done = tokio::select! {
+        done = task.carry_out(&work) => done,
+        () = world.power_cut() => return None,
+    };
+    let told = done.as_ref().map(|_| ()).map_err(Clone::clone);
+    jobs.end(job, done).await;
+    Some(told)
+}
+
+/// What the agent does at its next start.
+async fn restart(world: &Arc<World>) -> Option<Result<(), Failure>> {
+    world.end_of_fault();
+    let interrupted = world.state.running_job().await.unwrap()?;
+    let jobs = Jobs::new(world.node());
+    let ended = jobs
+        .task(interrupted.job.id)
+        .put_in_order(&interrupted)
+        .await;
+    let ended = ended.unwrap();
+    let told = ended.as_ref().map(|_| ()).map_err(Clone::clone);
+    jobs.end(interrupted.job, ended).await;
+    Some(told)
+}
+
+fn job(id: Ulid, work: &Work) -> Job {
+    Job {
+        id,
+        kind: work.kind(),
+        operator: "alice".into(),
+        started_at: Timestamp::UNIX_EPOCH,
+        ended_at: None,
+        message: String::new(),
+        bytes_done: 0,
+        bytes_total: None,
+        failure: None,
+        snapshot: None,
+        forgotten: vec![],
+    }
+}
+
+/// The app serves, and nothing is left over but what a restore keeps on purpose.
+#[track_caller]
+fn assert_serves(world: &World, context: &str) {
+    let facts = world.facts();
+    assert_eq!(facts.serving.as_deref(), Some("1.0.0"), "{context}");
+    assert_eq!(facts.scratch_databases, 0, "{context}");
+}
+
+async fn calls_of(work: Work) -> usize {
+    let world = world().await;
+    let before = world.calls();
+    run(&world, JOB, work).await.unwrap().unwrap();
+    world.calls() - before
+}
+
+#[tokio::test]
+async fn a_restore_keeps_what_it_replaced_and_can_be_taken_back() {
+    let world = world().await;
+    run(&world, JOB, restore()).await.unwrap().unwrap();
+    assert_eq!(world.databases(), (RESTORED, vec![ORIGINAL]));
+    assert_serves(&world, "restored");
+    let told = world.state.job(JOB).await.unwrap().unwrap();
+    let kept = "is kept as togather_replaced_";
+    assert!(told.message.contains(kept), "{}", told.message);
+
+    let (undo, redo) = (Ulid::from_parts(10, 0), Ulid::from_parts(11, 0));
+    run(&world, undo, Work::UndoRestore).await.unwrap().unwrap();
+    assert_eq!(world.databases(), (ORIGINAL, vec![RESTORED]));
+    assert_serves(&world, "taken back");
+    run(&world, redo, Work::UndoRestore).await.unwrap().unwrap();
+    assert_eq!(world.databases(), (RESTORED, vec![ORIGINAL]));
+}
+
+#[tokio::test]
+async fn an_app_that_cannot_live_with_the_snapshot_gets_its_database_back() {
+    let world = world().await;
+    world.spoil_on(RESTORED);
+    let failure = run(&world, JOB, restore()).await.unwrap().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unhealthy, "{failure}");
+    assert!(failure.what.contains("as it was before"), "{failure}");
+    assert_eq!(world.databases(), (ORIGINAL, vec![]));
+    assert_serves(&world, "swapped back");
+}
+
+#[tokio::test]
+async fn failing_at_any_call_leaves_the_database_from_before_or_the_restored_one() {
+    for (work, before) in [(restore(), false), (Work::UndoRestore, true)] {
+        for call in 0..calls_of(restore()).await {
+            let world = world().await;
+            if before {
+                run(&world, SNAPSHOT, restore()).await.unwrap().unwrap();
+                world.end_of_fault();
+            }
+            let old = world.databases().0;
+            world.inject(call, Fault::Fail);
+            let ended = run(&world, JOB, work.clone()).await.unwrap();
+            let context = format!("{work:?}: {} failed: {ended:?}", world.name_of(call));
+            if let Err(failure) = &ended {
+                assert_eq!(world.databases().0, old, "{context}");
+                assert_ne!(failure.kind, FailureKind::Stuck, "{context}");
+            }
+            assert_serves(&world, &context);
+        }
+    }
+}
+
+#[tokio::test]
+async fn losing_power_at_any_call_ends_on_one_database_with_the_app_on_it() {
+    for (work, before) in [(restore(), false), (Work::UndoRestore, true)] {
+        for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+            for call in 0..calls_of(restore()).await {
+                let world = world().await;
+                if before {
+                    run(&world, SNAPSHOT, restore()).await.unwrap().unwrap();
+                    world.end_of_fault();
+                }
+                let old = world.databases().0;
+                world.inject(call, fault);
+                if run(&world, JOB, work.clone()).await.is_some() {
+                    continue;
+                }
+                let cut = world.name_of(call);
+                let ended = restart(&world).await.unwrap();
+                let context = format!("{work:?}: {fault:?} {cut}: {ended:?}");
+                let (live, mut kept) = world.databases();
+                assert_eq!(live == old, ended.is_err(), "{context}");
+                kept.push(live);
+                assert!(kept.contains(&ORIGINAL), "nothing is lost: {context}");
+                assert_serves(&world, &context);
+                let job = world.state.job(JOB).await.unwrap().unwrap();
+                assert!(job.ended_at.is_some(), "{context}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn losing_power_while_a_swap_is_taken_back_takes_it_back() {
+    for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+        for call in 0..60 {
+            let world = world().await;
+            world.spoil_on(RESTORED);
+            world.inject(call, fault);
+            if run(&world, JOB, restore()).await.is_none() {
+                restart(&world).await.unwrap().unwrap_err();
+            }
+            assert_eq!(world.databases(), (ORIGINAL, vec![]), "call {call}");
+            assert_serves(&world, &format!("call {call}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_snapshot_or_proof_leaves_nothing_and_the_next_one_succeeds() {
+    let fresh = || {
+        Work::Create(Wanted {
+            id: Ulid::from_parts(12, 0),
+            ..wanted()
+        })
+    };
+    for work in [fresh(), Work::Verify(Which::Newest), Work::Prune] {
+        for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+            for call in 0..calls_of(work.clone()).await {
+                let world = world().await;
+                world.inject(call, fault);
+                assert!(run(&world, JOB, work.clone()).await.is_none());
+                let ended = restart(&world).await.unwrap();
+                if let Err(failure) = ended {
+                    assert!(failure.what.starts_with("interrupted"), "{failure}");
+                }
+                assert_serves(&world, &format!("{work:?} {fault:?} {call}"));
+                let again = Ulid::from_parts(13, 0);
+                run(&world, again, work.clone()).await.unwrap().unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_job_at_a_time_and_none_beside_a_deployment() {
+    let world = world().await;
+    let jobs = Jobs::new(world.node());
+    let id = Ulid::from_parts(20, 0);
+    let typed = Some("another");
+    let refused = jobs.begin(id, "alice", restore(), typed).await.unwrap_err();
+    assert!(
+        refused.what.contains("`togather`, not `another`"),
+        "{refused}"
+    );
+    assert_eq!(world.state.job(id).await.unwrap(), None);
+
+    let theirs = job(Ulid::from_parts(19, 0), &restore());
+    world.state.begin_job(&theirs, &restore()).await.unwrap();
+    let held = jobs.begin(id, "bob", Work::Prune, None).await.unwrap_err();
+    assert_eq!(held.kind, FailureKind::Held);
+    assert!(held.what.contains("alice"), "{held}");
+    let (operation, plan) = world.deployment();
+    let beside = world.state.begin_operation(&operation, &plan).await;
+    assert!(matches!(beside, Err(StateError::Busy)), "beside a restore");
+    world.state.end_job(&theirs).await.unwrap();
+
+    world
+        .state
+        .begin_operation(&operation, &plan)
+        .await
+        .unwrap();
+    let held = jobs.begin(id, "bob", Work::Prune, None).await.unwrap_err();
+    assert_eq!(held.kind, FailureKind::Held);
+    assert!(held.what.contains("is being brought"), "{held}");
+    let done = world.state.end_operation(
+        &operation,
+        OperationState::Done,
+        None,
+        Timestamp::UNIX_EPOCH,
+    );
+    done.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_is_watched_to_its_end_and_remembered() {
+    let world = world().await;
+    let jobs = Jobs::new(world.node());
+    let (id, other) = (Ulid::from_parts(20, 0), Ulid::from_parts(21, 0));
+    jobs.begin(id, "alice", Work::Prune, None).await.unwrap();
+    let watched = jobs.watch(id, CancellationToken::new()).await.unwrap();
+    let states: Vec<Job> = watched.unwrap().collect().await;
+    assert!(states.last().unwrap().ended_at.is_some());
+    let same = jobs.begin(id, "alice", Work::Prune, None).await.unwrap();
+    assert_eq!(Some(&same), states.last());
+    let watched = jobs.watch(id, CancellationToken::new()).await.unwrap();
+    let states: Vec<Job> = watched.unwrap().collect().await;
+    assert_eq!(states, [same]);
+    let unknown = jobs.watch(other, CancellationToken::new()).await.unwrap();
+    assert!(unknown.is_none());
+}

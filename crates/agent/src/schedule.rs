@@ -1,0 +1,250 @@
+//! The node's own schedule, by tokio-cron-scheduler, which calls the clock itself: snapshots taken,
+//! proven and forgotten.
+//!
+//! Always UTC. What is due is computed from the state, so a run that was missed while the agent was
+//! down is caught up at the start, once. A run that cannot begin because something else is under way
+//! waits for it; when the next one is due before it could begin, it is recorded as skipped.
+
+mod cron;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use rand::RngExt as _;
+use togather_model::{Failure, FailureKind, Timestamp};
+use tokio::sync::Mutex;
+use tokio_cron_scheduler::{Job as Timed, JobScheduler, JobSchedulerError};
+use tokio_util::sync::CancellationToken;
+
+pub use self::cron::{Cron, NotCron};
+use crate::{
+    deploy::journal::new_id,
+    jobs::{Job, JobKind, Jobs, SCHEDULE, Which, Work},
+    node::Node,
+    snapshots::Reason,
+    state::StateError,
+};
+
+/// How often a run that cannot begin yet is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+/// When what is spooled is brought to the store, if it can be reached again.
+const DELIVERY: &str = "0 */15 * * * *";
+
+/// When what is done.
+#[derive(Debug, Clone)]
+pub struct ScheduleSettings {
+    /// When a snapshot is taken.
+    pub create: Option<Cron>,
+    /// When the newest one is proven, if it is not yet.
+    pub verify: Option<Cron>,
+    /// When those are forgotten that nothing asks to keep.
+    pub prune: Option<Cron>,
+    /// Each begins up to this much later.
+    pub jitter: Duration,
+}
+
+/// The schedule at work.
+pub struct Schedule {
+    scheduler: JobScheduler,
+    stopping: CancellationToken,
+}
+
+#[derive(Clone)]
+struct Runner {
+    node: Node,
+    jobs: Jobs,
+    jitter: Duration,
+    /// How often a run that cannot begin yet is tried again.
+    retry: Duration,
+    stopping: CancellationToken,
+}
+
+/// One of the jobs, and a lock that only one run of it holds.
+#[derive(Clone)]
+struct Entry {
+    kind: JobKind,
+    cron: Cron,
+    running: Arc<Mutex<()>>,
+}
+
+impl Schedule {
+    /// Starts the schedule, and catches up what was missed.
+    ///
+    /// # Errors
+    /// The scheduler does not start.
+    pub async fn start(
+        node: Node,
+        jobs: Jobs,
+        settings: ScheduleSettings,
+    ) -> Result<Self, JobSchedulerError> {
+        let stopping = CancellationToken::new();
+        let runner = Runner {
+            node,
+            jobs,
+            jitter: settings.jitter,
+            retry: RETRY,
+            stopping: stopping.clone(),
+        };
+        let entries = [
+            (JobKind::Create, settings.create),
+            (JobKind::Verify, settings.verify),
+            (JobKind::Prune, settings.prune),
+        ];
+        let entries = entries.into_iter().filter_map(|(kind, cron)| {
+            Some(Entry {
+                kind,
+                cron: cron?,
+                running: Arc::default(),
+            })
+        });
+        let entries: Vec<Entry> = entries.collect();
+        let scheduler = JobScheduler::new().await?;
+        for entry in &entries {
+            let (runner, entry) = (runner.clone(), entry.clone());
+            let timed = Timed::new_async(entry.cron.with_seconds(), move |_, _| {
+                let (runner, entry) = (runner.clone(), entry.clone());
+                Box::pin(async move { runner.run_if_due(&entry).await })
+            })?;
+            scheduler.add(timed).await?;
+        }
+        let delivering = runner.clone();
+        let timed = Timed::new_async(DELIVERY, move |_, _| {
+            let runner = delivering.clone();
+            Box::pin(async move { runner.deliver().await })
+        })?;
+        scheduler.add(timed).await?;
+        scheduler.start().await?;
+        tokio::spawn(async move {
+            runner.deliver().await;
+            for entry in &entries {
+                runner.run_if_due(entry).await;
+            }
+        });
+        Ok(Self {
+            scheduler,
+            stopping,
+        })
+    }
+
+    /// Begins nothing any more.
+    pub async fn stop(mut self) {
+        self.stopping.cancel();
+        if let Err(error) = self.scheduler.shutdown().await {
+            tracing::warn!(%error, "the schedule did not stop in order");
+        }
+    }
+}
+
+impl Runner {
+    async fn run_if_due(&self, entry: &Entry) {
+        let Ok(_alone) = entry.running.try_lock() else {
+            // The run that holds it sees to whatever is due when it is done waiting.
+            return;
+        };
+        if let Err(error) = self.begin_if_due(entry).await {
+            let kind = entry.kind.as_str();
+            tracing::error!(%error, kind, "the schedule could not be seen to");
+        }
+    }
+
+    async fn begin_if_due(&self, entry: &Entry) -> Result<(), StateError> {
+        let state = &self.node.state;
+        let now = self.node.host.now();
+        let Some(seen_to) = state.seen_to(entry.kind).await? else {
+            // A new node owes nothing yet.
+            return state.see_to(entry.kind, now).await;
+        };
+        let Some(mut due) = entry.cron.due(seen_to, now) else {
+            return Ok(());
+        };
+        if !self.sleep(random_below(self.jitter)).await {
+            return Ok(());
+        }
+        if !self.node.containers.base_exists().await.unwrap_or(true) {
+            return state.see_to(entry.kind, due).await;
+        }
+        loop {
+            let work = self.work(entry.kind).await;
+            let id = new_id(self.node.host.now());
+            match self.jobs.begin(id, SCHEDULE, work, None).await {
+                Ok(_) => return state.see_to(entry.kind, due).await,
+                Err(failure) if failure.kind == FailureKind::Held => {
+                    if let Some(next) = entry.cron.due(due, self.node.host.now()) {
+                        self.record_skipped(entry.kind, due, failure).await?;
+                        state.see_to(entry.kind, due).await?;
+                        due = next;
+                    }
+                }
+                Err(failure) => {
+                    tracing::error!(%failure, kind = entry.kind.as_str(), "a scheduled job did not begin");
+                }
+            }
+            if !self.sleep(self.retry).await {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn work(&self, kind: JobKind) -> Work {
+        match kind {
+            JobKind::Verify => Work::Verify(Which::NewestUnproven),
+            JobKind::Prune => Work::Prune,
+            JobKind::Create | JobKind::Restore | JobKind::UndoRestore => {
+                Work::snapshot(&self.node, Reason::Scheduled).await
+            }
+        }
+    }
+
+    async fn record_skipped(
+        &self,
+        kind: JobKind,
+        due: Timestamp,
+        why: Failure,
+    ) -> Result<(), StateError> {
+        let now = self.node.host.now();
+        let mut failure = Failure::new(
+            FailureKind::Held,
+            format!("the run that was due at {due:.0} was skipped"),
+        );
+        failure.causes.push(why.to_string());
+        tracing::warn!(kind = kind.as_str(), %failure, "skipped");
+        let job = Job {
+            id: new_id(now),
+            kind,
+            operator: SCHEDULE.to_owned(),
+            started_at: due,
+            ended_at: Some(now),
+            message: failure.what.clone(),
+            bytes_done: 0,
+            bytes_total: None,
+            failure: Some(failure),
+            snapshot: None,
+            forgotten: vec![],
+        };
+        self.node.state.record_job(&job).await
+    }
+
+    async fn deliver(&self) {
+        match self.node.snapshots.deliver().await {
+            Ok(delivered) => {
+                for dump in delivered {
+                    tracing::info!(dump, "a spooled snapshot is in the store now");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "what is spooled waits on"),
+        }
+    }
+
+    /// Returns whether the agent still runs after it.
+    async fn sleep(&self, length: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(length) => true,
+            () = self.stopping.cancelled() => false,
+        }
+    }
+}
+
+fn random_below(most: Duration) -> Duration {
+    most.mul_f64(rand::rng().random_range(0.0..1.0))
+}

@@ -1,0 +1,136 @@
+//! What is begun when, with the clock in hand.
+
+use std::sync::Mutex as Lock;
+
+use super::*;
+use crate::{deploy::tests::fakes::World, host::Host};
+
+struct Clock(Lock<Timestamp>);
+
+impl Host for Clock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+
+    fn disk_free(&self) -> std::io::Result<u64> {
+        Ok(u64::MAX)
+    }
+}
+
+struct Bench {
+    clock: Arc<Clock>,
+    world: Arc<World>,
+    runner: Runner,
+}
+
+impl Bench {
+    async fn at(now: &str) -> Self {
+        let clock = Arc::new(Clock(Lock::new(now.parse().unwrap())));
+        let world = World::with_one_version_live("1.0.0").await;
+        let node = Node {
+            host: clock.clone(),
+            ..world.node()
+        };
+        let runner = Runner {
+            jobs: Jobs::new(node.clone()),
+            node,
+            jitter: Duration::ZERO,
+            retry: Duration::from_millis(2),
+            stopping: CancellationToken::new(),
+        };
+        Self {
+            clock,
+            world,
+            runner,
+        }
+    }
+
+    async fn at_once(&self, now: &str) -> Option<Job> {
+        *self.clock.0.lock().unwrap() = now.parse().unwrap();
+        let before = self.last().await;
+        self.runner.run_if_due(&daily()).await;
+        if let Some(begun) = self.runner.jobs.running() {
+            let watched = self.runner.jobs.watch(begun.id, CancellationToken::new());
+            let states = watched.await.unwrap().unwrap();
+            futures::StreamExt::collect::<Vec<_>>(states).await;
+        }
+        let after = self.last().await;
+        after.filter(|job| before.is_none_or(|before| before.id != job.id))
+    }
+
+    async fn last(&self) -> Option<Job> {
+        self.world
+            .state
+            .last_jobs()
+            .await
+            .unwrap()
+            .into_iter()
+            .next()
+    }
+
+    async fn seen_to(&self) -> String {
+        let seen_to = self.world.state.seen_to(JobKind::Create).await.unwrap();
+        seen_to.unwrap().to_string()
+    }
+}
+
+fn daily() -> Entry {
+    Entry {
+        kind: JobKind::Create,
+        cron: "0 3 * * *".parse().unwrap(),
+        running: Arc::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_new_node_owes_nothing_and_then_one_run_a_day() {
+    let bench = Bench::at("2026-02-27T12:00:00Z").await;
+    assert_eq!(bench.at_once("2026-02-27T12:00:00Z").await, None);
+    assert_eq!(bench.at_once("2026-02-28T02:59:59Z").await, None);
+    let job = bench.at_once("2026-02-28T03:00:00Z").await.unwrap();
+    assert_eq!((job.operator.as_str(), job.failure), (SCHEDULE, None));
+    assert_eq!(job.snapshot.unwrap().reason, Reason::Scheduled);
+    assert_eq!(bench.at_once("2026-02-28T03:00:01Z").await, None, "once");
+    assert!(bench.at_once("2026-03-01T03:00:02Z").await.is_some());
+    assert_eq!(bench.seen_to().await, "2026-03-01T03:00:00Z");
+}
+
+#[tokio::test]
+async fn what_was_missed_is_caught_up_once() {
+    let bench = Bench::at("2026-02-27T12:00:00Z").await;
+    assert_eq!(bench.at_once("2026-02-27T12:00:00Z").await, None);
+    assert!(bench.at_once("2026-03-05T09:00:00Z").await.is_some());
+    assert_eq!(bench.at_once("2026-03-05T09:00:10Z").await, None);
+    assert_eq!(bench.seen_to().await, "2026-03-05T03:00:00Z");
+}
+
+#[tokio::test]
+async fn a_run_that_never_got_its_turn_is_recorded_as_skipped() {
+    let bench = Bench::at("2026-02-27T12:00:00Z").await;
+    assert_eq!(bench.at_once("2026-02-27T12:00:00Z").await, None);
+    let (operation, plan) = bench.world.deployment();
+    let state = bench.world.state.clone();
+    state.begin_operation(&operation, &plan).await.unwrap();
+    *bench.clock.0.lock().unwrap() = "2026-02-28T03:00:00Z".parse().unwrap();
+    let entry = daily();
+    let ends = async {
+        // The deployment takes more than a day.
+        *bench.clock.0.lock().unwrap() = "2026-03-01T03:00:00Z".parse().unwrap();
+        let skipped = loop {
+            match bench.last().await {
+                Some(skipped) => break skipped,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let failure = skipped.failure.unwrap();
+        assert_eq!(
+            failure.what,
+            "the run that was due at 2026-02-28T03:00:00Z was skipped"
+        );
+        let done = togather_model::OperationState::Done;
+        let ended = state.end_operation(&operation, done, None, Timestamp::UNIX_EPOCH);
+        ended.await.unwrap();
+    };
+    tokio::join!(bench.runner.run_if_due(&entry), ends);
+    assert_eq!(bench.seen_to().await, "2026-03-01T03:00:00Z");
+}

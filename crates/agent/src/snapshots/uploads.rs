@@ -1,0 +1,172 @@
+//! Uploads in parts, each noted on the node's own disk before its first part is sent.
+//!
+//! A store keeps the parts of an upload that was never finished, unseen and paid for. The note says
+//! what to take back when an interruption left no other trace of it.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use object_store::{
+    MultipartId, MultipartUpload, PutPayload, PutResult, UploadPart,
+    multipart::{MultipartStore, PartId},
+    path::Path,
+};
+
+use super::error::SnapshotError;
+
+/// The uploads to one place.
+#[derive(Clone)]
+pub(super) struct Uploads {
+    store: Arc<dyn MultipartStore>,
+    notes: PathBuf,
+    /// Those that this very agent has under way.
+    active: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Uploads {
+    /// Uploads to this store, noted in this folder.
+    pub(super) fn noted_in(notes: PathBuf, store: Arc<dyn MultipartStore>) -> Self {
+        Self {
+            store,
+            notes,
+            active: Arc::default(),
+        }
+    }
+
+    /// Begins the upload of this object, whose last segment is `name`.
+    pub(super) async fn begin(&self, name: &str, path: &Path) -> Result<Noted, SnapshotError> {
+        let begun = self.store.create_multipart(path).await;
+        let id = begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?;
+        self.active().insert(name.to_owned());
+        let noted = Noted {
+            uploads: self.clone(),
+            name: name.to_owned(),
+            path: path.clone(),
+            id,
+            parts: Arc::default(),
+            begun: 0,
+        };
+        let note = format!("{path}\n{}", noted.id);
+        let written = async {
+            tokio::fs::create_dir_all(&self.notes).await?;
+            tokio::fs::write(self.notes.join(name), note).await
+        };
+        match written.await {
+            Ok(()) => Ok(noted),
+            Err(error) => {
+                let mut noted = noted;
+                let _ = noted.abort().await;
+                Err(unnoted(name, &error))
+            }
+        }
+    }
+
+    /// Takes back what interrupted uploads left in the store.
+    pub(super) async fn take_back(&self) -> Result<(), SnapshotError> {
+        let mut entries = match tokio::fs::read_dir(&self.notes).await {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(|e| unnoted("uploads", &e))?,
+        };
+        let broken = |e: io::Error| unnoted("uploads", &e);
+        while let Some(entry) = entries.next_entry().await.map_err(broken)? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if self.active().contains(&name) {
+                continue;
+            }
+            let note = tokio::fs::read_to_string(entry.path()).await;
+            if let Some((path, id)) = note.map_err(broken)?.split_once('\n') {
+                let (path, id) = (Path::from(path), id.to_owned());
+                match self.store.abort_multipart(&path, &id).await {
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(e) => {
+                        let doing = format!("take back what was sent of {name}");
+                        return Err(SnapshotError::store(doing, &e));
+                    }
+                }
+            }
+            tokio::fs::remove_file(entry.path()).await.map_err(broken)?;
+        }
+        Ok(())
+    }
+
+    fn active(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn is_over(&self, name: &str) {
+        if let Err(error) = tokio::fs::remove_file(self.notes.join(name)).await {
+            tracing::debug!(%error, "the note of the upload of {name} stays");
+        }
+        self.active().remove(name);
+    }
+}
+
+fn unnoted(name: &str, error: &io::Error) -> SnapshotError {
+    SnapshotError::Store {
+        doing: format!("begin {name}, because it could not be noted on the node's own disk"),
+        why: error.to_string(),
+    }
+}
+
+/// An upload under way.
+pub(super) struct Noted {
+    uploads: Uploads,
+    name: String,
+    path: Path,
+    id: MultipartId,
+    parts: Arc<Mutex<Vec<(usize, PartId)>>>,
+    begun: usize,
+}
+
+impl std::fmt::Debug for Noted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Noted").field(&self.name).finish()
+    }
+}
+
+#[async_trait]
+impl MultipartUpload for Noted {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let index = self.begun;
+        self.begun += 1;
+        let (store, parts) = (Arc::clone(&self.uploads.store), Arc::clone(&self.parts));
+        let (path, id) = (self.path.clone(), self.id.clone());
+        Box::pin(async move {
+            let part = store.put_part(&path, &id, index, data).await?;
+            let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
+            parts.push((index, part));
+            Ok(())
+        })
+    }
+
+    async fn complete(&mut self) -> object_store::Result<PutResult> {
+        let mut parts = {
+            let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *parts)
+        };
+        parts.sort_by_key(|(index, _)| *index);
+        let parts = parts.into_iter().map(|(_, part)| part).collect();
+        let store = &self.uploads.store;
+        let completed = store
+            .complete_multipart(&self.path, &self.id, parts)
+            .await?;
+        self.uploads.is_over(&self.name).await;
+        Ok(completed)
+    }
+
+    async fn abort(&mut self) -> object_store::Result<()> {
+        let store = &self.uploads.store;
+        // What cannot be taken back now stays noted.
+        let aborted = store.abort_multipart(&self.path, &self.id).await;
+        match &aborted {
+            Ok(()) => self.uploads.is_over(&self.name).await,
+            Err(_) => _ = self.uploads.active().remove(&self.name),
+        }
+        aborted
+    }
+}

@@ -1,0 +1,252 @@
+//! An agent killed in the middle of its work, and what the next one finds.
+//!
+//! A future that is forgotten stands for the agent that was killed: none of its own clearing up runs.
+
+use std::{fs, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use object_store::{RetryConfig, aws::AmazonS3Builder};
+use togather_agent::{
+    containers::{ContainersError, Exec, Output, Process},
+    database::{Database, scratch_name},
+    snapshots::{Dumps, SnapshotError, SnapshotSettings, Snapshots},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
+
+use crate::{
+    NOISE, Shelf,
+    bucket::s3,
+    new_id,
+    postgres_server::{DockerExec, shared, until},
+    settings, wanted,
+};
+
+/// Lets so much of this program's input or output through, and nothing ever after.
+struct Stuck {
+    docker: DockerExec,
+    program: &'static str,
+    reached: Arc<Notify>,
+}
+
+#[async_trait]
+impl Exec for Stuck {
+    async fn exec(
+        &self,
+        service: &str,
+        command: &[String],
+        environment: &[(String, String)],
+    ) -> Result<Process, ContainersError> {
+        let mut process = self.docker.exec(service, command, environment).await?;
+        if command[0] != self.program {
+            return Ok(process);
+        }
+        if self.program == "pg_restore" {
+            // It has begun, and its end is never heard of.
+            self.reached.notify_one();
+            process.output = futures::stream::pending().boxed();
+            return Ok(process);
+        }
+        let (reached, mut seen) = (Arc::clone(&self.reached), 0);
+        process.output = process
+            .output
+            .then(move |piece| {
+                if let Ok(Output::Stdout(bytes)) = &piece {
+                    seen += bytes.len();
+                }
+                let (stuck, reached) = (seen > 12 << 20, Arc::clone(&reached));
+                async move {
+                    if stuck {
+                        reached.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                    piece
+                }
+            })
+            .boxed();
+        Ok(process)
+    }
+}
+
+/// The agent of this shelf's database, with its snapshots in a bucket.
+fn agent(shelf: &Shelf, port: u16, exec: Arc<dyn Exec>) -> Dumps {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let objects = AmazonS3Builder::new()
+        .with_endpoint(format!("http://127.0.0.1:{port}"))
+        .with_allow_http(true)
+        .with_region("us-east-1")
+        .with_bucket_name("bucket")
+        .with_access_key_id("key")
+        .with_secret_access_key("hush")
+        .with_retry(RetryConfig {
+            max_retries: 1,
+            ..RetryConfig::default()
+        })
+        .build();
+    let settings = SnapshotSettings {
+        store: "s3://bucket/node-1".parse().unwrap(),
+        uploads: Some(shelf._keep.path().join("uploads")),
+        ..settings(&shelf.folder)
+    };
+    let database = Arc::clone(&shelf.postgres);
+    Dumps::over(settings, Arc::new(objects.unwrap()), exec, database).unwrap()
+}
+
+fn docker(shelf: &Shelf) -> DockerExec {
+    DockerExec(shelf.database.server.container.clone())
+}
+
+/// What the S3 server keeps of uploads that were not finished.
+fn unfinished(root: &Path) -> usize {
+    let names = fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    names
+        .filter(|name| name.to_string_lossy().starts_with(".upload"))
+        .count()
+}
+
+#[tokio::test]
+async fn killed_in_the_middle_of_a_dump_it_leaves_no_object_no_parts_and_no_program() {
+    let mut shelf = Shelf::new().await;
+    shelf.database.run(NOISE).await;
+    let root = shelf._keep.path().join("s3");
+    let port = s3(&root).await;
+    let reached = Arc::new(Notify::new());
+    let stuck = Stuck {
+        docker: docker(&shelf),
+        program: "pg_dump",
+        reached: Arc::clone(&reached),
+    };
+    let killed = agent(&shelf, port, shared(stuck));
+    let wanted = wanted();
+    let say = |_| ();
+    let mut create = killed.create(&wanted, &say);
+    tokio::select! {
+        ended = &mut create => panic!("{ended:?}"),
+        () = reached.notified() => {}
+    }
+    until("parts are on the server", || async {
+        unfinished(&root) > 1
+    })
+    .await;
+    std::mem::forget(create);
+
+    let next = agent(&shelf, port, shared(docker(&shelf)));
+    assert_eq!(
+        next.list().await.unwrap(),
+        [],
+        "nothing half-made is listed"
+    );
+    next.end_programs(wanted.id).await.unwrap();
+    assert_eq!(next.clear_away(&wanted).await.unwrap(), None);
+    assert_eq!(unfinished(&root), 0);
+    let server = shelf.database.server;
+    until("its programs have ended", || async {
+        server.dumping(&shelf.database.name).await == 0
+    })
+    .await;
+    let survey = next.survey().await.unwrap();
+    assert!(survey.orphans.is_empty(), "{survey:?}");
+    let taken = next.create(&wanted, &say).await.unwrap();
+    assert_eq!(next.list().await.unwrap(), [taken]);
+    assert_eq!(unfinished(&root), 0);
+}
+
+#[tokio::test]
+async fn killed_in_the_middle_of_a_proof_it_leaves_no_scratch_and_no_file() {
+    let shelf = Shelf::new().await;
+    let taken = shelf.create().await;
+    let reached = Arc::new(Notify::new());
+    let stuck = Stuck {
+        docker: docker(&shelf),
+        program: "pg_restore",
+        reached: Arc::clone(&reached),
+    };
+    let killed = Dumps::new(
+        settings(&shelf.folder),
+        shared(stuck),
+        Arc::clone(&shelf.postgres),
+    )
+    .unwrap();
+    let operation = new_id();
+    let say = |_| ();
+    let mut prove = killed.prove(taken.id, operation, &say);
+    tokio::select! {
+        ended = &mut prove => panic!("{ended:?}"),
+        () = reached.notified() => {}
+    }
+    std::mem::forget(prove);
+
+    shelf.dumps.end_programs(operation).await.unwrap();
+    shelf.postgres.drop_scratch(operation).await.unwrap();
+    shelf.assert_no_scratch(operation).await;
+    let container = &shelf.database.server.container;
+    let path = format!(
+        "/var/tmp/{}",
+        scratch_name(operation).replace("togather_scratch", "togather_restore")
+    );
+    let there = crate::postgres_server::docker(&["exec", container, "test", "-e", &path]);
+    assert!(there.is_err(), "{path} is left behind");
+    assert_eq!(
+        shelf.dumps.list().await.unwrap(),
+        [taken.clone()],
+        "not verified"
+    );
+    shelf.prove(&taken, operation).await.unwrap();
+    shelf.postgres.drop_scratch(operation).await.unwrap();
+}
+
+/// A way to this port that can be cut: aborted, it takes its connections with it.
+async fn line_to(port: u16) -> (u16, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let line = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            connections.spawn(async move {
+                let mut far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                tokio::io::copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    (own, line)
+}
+
+#[tokio::test]
+async fn a_store_lost_in_the_middle_of_a_dump_is_told_and_leaves_nothing_for_long() {
+    let mut shelf = Shelf::new().await;
+    shelf.database.run(NOISE).await;
+    let root = shelf._keep.path().join("s3");
+    let port = s3(&root).await;
+    let (near, line) = line_to(port).await;
+    let away = agent(&shelf, near, shared(docker(&shelf)));
+    let cut = async {
+        until("parts are on the server", || async {
+            unfinished(&root) > 1
+        })
+        .await;
+        line.abort();
+    };
+    let wanted = wanted();
+    let (taken, ()) = tokio::join!(away.create(&wanted, &|_| ()), cut);
+    let error = taken.unwrap_err();
+    assert!(matches!(error, SnapshotError::Store { .. }), "{error:?}");
+    assert!(unfinished(&root) > 0, "nobody could take them back");
+    let server = shelf.database.server;
+    until("its programs have ended", || async {
+        server.dumping(&shelf.database.name).await == 0
+    })
+    .await;
+
+    // The store is back: the next snapshot tidies up first.
+    let back = agent(&shelf, port, shared(docker(&shelf)));
+    let taken = back.create(&crate::wanted(), &|_| ()).await.unwrap();
+    assert_eq!(unfinished(&root), 0);
+    assert_eq!(back.list().await.unwrap(), [taken]);
+}
