@@ -58,7 +58,7 @@ if [ -n "$bundle" ]; then
             || fail "$bundle/$file is missing: give the whole folder that togather-ctl node add made"
     done
 fi
-for file in systemd/togather-agent.service caddy/Caddyfile caddy/caddy.service.d/togather.conf; do
+for file in systemd/togather-agent.service sysctl/60-togather.conf caddy/Caddyfile caddy/caddy.service.d/togather.conf; do
     [ -f "$here/$file" ] || fail "$here/$file is missing: keep install.sh with the folders it came with"
 done
 systemd_runs=no
@@ -101,6 +101,15 @@ if ! getent passwd togather > /dev/null; then
 fi
 install -d -o root -g togather -m 0750 /etc/togather /etc/togather/tls /etc/togather/providers
 install -d -o togather -g caddy -m 0755 /etc/caddy/togather
+
+# --- the kernel ---------------------------------------------------------------------------------
+migrate=/proc/sys/net/ipv4/tcp_migrate_req
+place "$here/sysctl/60-togather.conf" /etc/sysctl.d/60-togather.conf 0644 root:root
+if [ ! -e $migrate ]; then
+    say "this kernel is older than 5.14: a few new connections may be reset when traffic is switched"
+elif [ -w $migrate ]; then
+    echo 1 > $migrate
+fi
 
 # --- Caddy --------------------------------------------------------------------------------------
 restart_caddy=no

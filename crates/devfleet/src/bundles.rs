@@ -57,7 +57,6 @@ pub(crate) async fn enrol(report: &Report, layout: &Layout, nodes: &[Node]) -> R
 /// Installs the agent and the node's bundle, if either differs from what the node has.
 pub(crate) async fn install(report: &Report, layout: &Layout, node: Node) -> Result<()> {
     let agent = layout.program("togather-agent")?;
-    check_c_library(&agent, node).await?;
     let staged = stage(layout, &agent, node)?;
     let mark = fingerprint(staged.path())?;
     let have = nodes::exec(node)
@@ -146,7 +145,7 @@ fn stage(layout: &Layout, agent: &Path, node: Node) -> Result<tempfile::TempDir>
     let at = |path: &str| folder.path().join(path);
     copy(agent, &at("togather-agent"))?;
     copy_folder(&layout.state(&format!("nodes/{node}")), &at("bundle"))?;
-    for part in ["systemd", "caddy", "packaging"] {
+    for part in ["systemd", "caddy", "sysctl", "packaging"] {
         copy_folder(&layout.source("deploy").join(part), &at(part))?;
     }
     copy(
@@ -210,8 +209,12 @@ fn fingerprint(folder: &Path) -> Result<String> {
 
 /// A program built against a newer C library than the node's does not start there; systemd would
 /// only say that it exited.
-async fn check_c_library(program: &Path, node: Node) -> Result<()> {
-    let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+///
+/// # Errors
+/// Says what the agent needs, what the node has, and how to build for it.
+pub(crate) async fn check_c_library(layout: &Layout, node: Node) -> Result<()> {
+    let program = layout.program("togather-agent")?;
+    let bytes = fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
     let Some(needed) = newest_glibc(&bytes) else {
         return Ok(());
     };

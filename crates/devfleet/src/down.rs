@@ -15,6 +15,20 @@ use crate::{
 /// Takes away the whole fleet: containers, volumes, network and `.devfleet/`. The images stay, and
 /// the seed of the nodes' Docker Engines with them, unless asked for too.
 pub(crate) async fn everything(report: &Report, layout: &Layout, with_images: bool) -> Result<()> {
+    machines(report, with_images).await?;
+    let state = layout.state("");
+    match fs::remove_dir_all(&state) {
+        Ok(()) => report.say(format_args!("{}: removed", state.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot remove {}", state.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Takes away everything that Docker holds of a fleet, whichever checkout it was made from.
+pub(crate) async fn machines(report: &Report, with_images: bool) -> Result<()> {
     let ours = format!("label={LABEL}");
     let containers = docker(["ps", "--all", "--quiet", "--filter", &ours])
         .run()
@@ -51,14 +65,6 @@ pub(crate) async fn everything(report: &Report, layout: &Layout, with_images: bo
             .run()
             .await?;
         remove(report, "images", &["image", "rm", "--force"], &images).await?;
-    }
-    let state = layout.state("");
-    match fs::remove_dir_all(&state) {
-        Ok(()) => report.say(format_args!("{}: removed", state.display())),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot remove {}", state.display()));
-        }
     }
     Ok(())
 }

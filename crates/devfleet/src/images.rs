@@ -35,7 +35,7 @@ pub(crate) async fn ensure(report: &Report, layout: &Layout) -> Result<()> {
         name: NODE,
         base: &bookworm,
         context: deploy.clone(),
-        inputs: ["systemd", "caddy", "packaging", "docker/node"]
+        inputs: ["systemd", "caddy", "sysctl", "packaging", "docker/node"]
             .map(PathBuf::from)
             .to_vec(),
         dockerfile: "docker/node/Dockerfile",

@@ -4,7 +4,7 @@
 //! load tests talk to loopback only and nothing is reachable from outside the machine.
 
 use std::{
-    env, fmt,
+    env, fmt, fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     str::FromStr,
@@ -129,6 +129,19 @@ impl Layout {
     /// The fleet file: what `togather-ctl --fleet` is given.
     pub(crate) fn fleet_file(&self) -> PathBuf {
         self.state("fleet.yml")
+    }
+
+    /// What tells this checkout's fleet from that of another one on the same machine; made once.
+    pub(crate) fn fleet_id(&self) -> Result<String> {
+        let path = self.state("id");
+        if let Ok(id) = fs::read_to_string(&path) {
+            return Ok(id.trim().to_owned());
+        }
+        let id = hex::encode(rand::random::<[u8; 8]>());
+        fs::create_dir_all(self.state(""))
+            .and_then(|()| fs::write(&path, format!("{id}\n")))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(id)
     }
 
     /// A program built from this workspace, beside devfleet's own.

@@ -1,20 +1,27 @@
 //! devfleet: a fleet on one machine. Whole Togather nodes as containers, with an image registry and
 //! an S3-compatible store beside them, everything published on loopback addresses.
 
+mod bench;
 mod bundles;
+mod course;
+mod demo;
 mod down;
 mod images;
 mod layout;
+mod load;
 mod network;
 mod nodes;
 mod process;
+mod record;
 mod releases;
 mod report;
 mod s3;
 mod seed;
 mod services;
 mod setup;
+mod status;
 mod up;
+mod versions;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -23,6 +30,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     layout::{Layout, Node},
+    load::Wanted as LoadWanted,
     releases::Wanted,
     report::Report,
 };
@@ -89,6 +97,20 @@ enum Command {
     },
     /// Make a release of the sample server, whole or broken on purpose
     Release(Wanted),
+    /// Send HTTP load to the nodes, or to other loopback addresses, and count what became of it;
+    /// ends with 1 if a request failed
+    Load(LoadWanted),
+    /// Roll a good release and a broken one across three nodes under load, and prove that no
+    /// request failed
+    Demo,
+    /// Measure a running fleet against floors measured in the same run
+    Bench,
+    /// Record a rollout as an animated picture, docs/rollout.svg
+    Record {
+        /// Where the picture goes
+        #[arg(long, value_name = "FILE", default_value = "docs/rollout.svg")]
+        out: PathBuf,
+    },
     /// Serve a folder as an S3-compatible store; keys from AWS_ACCESS_KEY_ID and
     /// AWS_SECRET_ACCESS_KEY
     S3 {
@@ -156,6 +178,10 @@ async fn run(command: Command) -> Result<ExitCode> {
             let file = releases::make(&report, &Layout::find()?, &wanted).await?;
             report::print(file.display());
         }
+        Command::Load(wanted) => return load::command(&report, &wanted).await,
+        Command::Demo => demo::demo(&report, &Layout::find()?).await?,
+        Command::Bench => bench::bench(&report, &Layout::find()?).await?,
+        Command::Record { out } => record::record(&report, &Layout::find()?, &out).await?,
         Command::S3 { root, listen } => s3::serve(&root, listen).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -73,8 +73,11 @@ fn taken(table: &str) -> Vec<Route> {
         .collect()
 }
 
+/// Carries the id of the fleet that the network was made for.
+const FLEET: &str = "togather.devfleet.fleet";
+
 /// The fleet's network, made if it is not there.
-pub(crate) async fn ensure(report: &Report) -> Result<Subnet> {
+pub(crate) async fn ensure(report: &Report, fleet: &str) -> Result<Subnet> {
     if let Some(subnet) = find().await? {
         return Ok(subnet);
     }
@@ -83,6 +86,7 @@ pub(crate) async fn ensure(report: &Report) -> Result<Subnet> {
     for subnet in Subnet::candidates() {
         let range = format!("{}/24", subnet.host(0));
         let create = docker(["network", "create", "--label", LABEL, "--opt", &mtu])
+            .args(["--label", &format!("{FLEET}={fleet}")])
             .args(["--subnet", &range, NETWORK]);
         match create.run().await {
             Ok(_) => {
@@ -114,6 +118,16 @@ pub(crate) async fn find() -> Result<Option<Subnet>> {
     Subnet::parse(range)
         .map(Some)
         .with_context(|| format!("the network {NETWORK} has an unexpected subnet, {range}"))
+}
+
+/// The id of the fleet that is up on this machine, whole or in part; empty if that is not known.
+pub(crate) async fn fleet() -> Result<Option<String>> {
+    if find().await?.is_none() {
+        return Ok(None);
+    }
+    let format = format!("{{{{index .Labels \"{FLEET}\"}}}}");
+    let id = docker(["network", "inspect", NETWORK, "--format", &format]);
+    Ok(Some(id.run().await?))
 }
 
 /// Cuts a node off: no packet reaches it or leaves it, its published ports included.

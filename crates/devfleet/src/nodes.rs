@@ -1,7 +1,7 @@
 //! A node is a container that runs systemd, its own Docker Engine, Caddy and the agent's real
 //! service, so that the real unit, the real sockets and the real proxy are what is tried.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     images,
     layout::{LABEL, NETWORK, Node},
-    network::Subnet,
+    network::{self, Subnet},
     process::{Call, docker},
     report::Report,
     seed,
@@ -76,20 +76,14 @@ pub(crate) async fn ensure(
     engine: &Engine,
     subnet: Subnet,
 ) -> Result<()> {
-    let have = docker([
-        "container",
-        "inspect",
-        "--format",
-        "{{.Image}}|{{.State.Running}}",
-    ])
-    .arg(node.container())
-    .ended()
-    .await?;
-    let Some((made_from, running)) = have
-        .stdout
-        .split_once('|')
-        .filter(|_| have.status.success())
-    else {
+    let network = format!("{{{{if index .NetworkSettings.Networks \"{NETWORK}\"}}}}on{{{{end}}}}");
+    let format = format!("{{{{.Image}}}}|{{{{.State.Running}}}}|{network}");
+    let have = docker(["container", "inspect", "--format", &format])
+        .arg(node.container())
+        .ended()
+        .await?;
+    let facts: Vec<_> = have.stdout.split('|').collect();
+    let [made_from, running, network] = facts[..] else {
         create(node, engine, subnet).await?;
         await_running(report, node).await?;
         report.say(format_args!(
@@ -105,6 +99,10 @@ pub(crate) async fn ensure(
             "{node}: kept, though made from an older node image; \
              `devfleet down {node}` and `devfleet up` make it anew, without its data"
         ));
+    }
+    if network != "on" {
+        network::heal(node).await?;
+        report.say(format_args!("{node}: was cut off, and is back in"));
     }
     if running != "true" {
         start(report, node).await?;
@@ -135,8 +133,12 @@ pub(crate) async fn kill(node: Node) -> Result<()> {
 async fn create(node: Node, engine: &Engine, subnet: Subnet) -> Result<()> {
     let (name, loopback) = (node.to_string(), node.loopback());
     seed::fill(node).await?;
-    machine(engine, &node.container())
-        .args(["--hostname", &name])
+    let mut run = machine(engine, &node.container());
+    // A container cannot set it for itself; why it matters is said in deploy/sysctl/.
+    if Path::new("/proc/sys/net/ipv4/tcp_migrate_req").exists() {
+        run = run.args(["--sysctl", "net.ipv4.tcp_migrate_req=1"]);
+    }
+    run.args(["--hostname", &name])
         .args(["--network", NETWORK, "--network-alias", &name])
         .args(["--ip", &subnet.host(node.host_number()).to_string()])
         .args(["--publish", &format!("{loopback}:8080:80")])

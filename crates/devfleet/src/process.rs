@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use tokio::{io::AsyncWriteExt, process::Command, time};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    process::Command,
+    time,
+};
 
 /// How long an ordinary call may take.
 const ORDINARY: Duration = Duration::from_secs(120);
@@ -155,6 +159,41 @@ impl Call {
         Ok(self.ended().await?.status.success())
     }
 
+    /// Runs it and hands over each line of its standard output as it comes. What it says on
+    /// standard error is kept for the end.
+    pub(crate) async fn follow(self, mut line: impl FnMut(&str)) -> Result<Ended> {
+        let shown = self.shown();
+        let mut child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start `{shown}`"))?;
+        let (Some(stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            bail!("`{shown}` was started without its standard output and error");
+        };
+        let mut lines = BufReader::new(stdout).lines();
+        let mut said = Vec::new();
+        let reading = async {
+            while let Some(text) = lines.next_line().await? {
+                line(&text);
+            }
+            anyhow::Ok(())
+        };
+        let whole =
+            async { tokio::try_join!(reading, async { Ok(stderr.read_to_end(&mut said).await?) }) };
+        time::timeout(self.within, whole)
+            .await
+            .with_context(|| format!("`{shown}` did not end within {:?}", self.within))?
+            .with_context(|| format!("cannot follow `{shown}`"))?;
+        Ok(Ended {
+            status: child.wait().await?,
+            stdout: String::new(),
+            stderr: String::from_utf8_lossy(&said).trim_end().to_owned(),
+        })
+    }
+
     /// Runs it on this terminal, with its input and output.
     pub(crate) async fn on_terminal(self) -> Result<ExitStatus> {
         let shown = self.shown();
@@ -246,6 +285,19 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(text.len(), 300_000);
+    }
+
+    #[tokio::test]
+    async fn lines_are_handed_over_as_they_come_and_errors_are_kept() {
+        let mut lines = Vec::new();
+        let ended = Call::new("sh")
+            .args(["-c", "echo one; echo why >&2; echo two; exit 4"])
+            .follow(|line| lines.push(line.to_owned()))
+            .await
+            .unwrap();
+        assert_eq!(lines, ["one", "two"]);
+        assert_eq!(ended.status.code(), Some(4));
+        assert_eq!(ended.stderr, "why");
     }
 
     #[tokio::test]

@@ -1,12 +1,12 @@
 //! From a fresh machine to a running fleet; run again, it repairs what is missing.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures::future::try_join_all;
 
 use crate::{
-    bundles, images,
+    bundles, down, images,
     layout::{Layout, Node},
     network, nodes,
     report::Report,
@@ -22,6 +22,8 @@ pub(crate) async fn up(report: &Report, layout: &Layout, count: u8) -> Result<()
     let nodes = Node::first(count);
     machines(report, layout, &nodes).await?;
     bundles::enrol(report, layout, &nodes).await?;
+    // The nodes are made from one image: what holds for the first holds for all.
+    bundles::check_c_library(layout, nodes[0]).await?;
     try_join_all(
         nodes
             .iter()
@@ -40,10 +42,10 @@ pub(crate) async fn up(report: &Report, layout: &Layout, count: u8) -> Result<()
 /// Everything up to the agents: images, network, registry, store, and nodes that run.
 async fn machines(report: &Report, layout: &Layout, nodes: &[Node]) -> Result<()> {
     let engine = setup::engine(report).await?;
-    let state = layout.state("");
-    fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
+    let fleet = layout.fleet_id()?;
+    make_room(report, layout, &fleet).await?;
     images::ensure(report, layout).await?;
-    let subnet = network::ensure(report).await?;
+    let subnet = network::ensure(report, &fleet).await?;
     services::ensure(report, layout, subnet).await?;
     seed::ensure(report, &engine).await?;
     let starting = nodes
@@ -56,8 +58,23 @@ async fn machines(report: &Report, layout: &Layout, nodes: &[Node]) -> Result<()
     Ok(())
 }
 
+/// Takes away what is up for another checkout, or for this one before its `.devfleet/` went away:
+/// the keys and passwords of such nodes are not here, so nothing could be done with them.
+async fn make_room(report: &Report, layout: &Layout, fleet: &str) -> Result<()> {
+    match network::fleet().await? {
+        Some(other) if other != fleet => {
+            report.say(format_args!(
+                "the fleet that is up was not made from {}; it is taken away, with its data",
+                layout.state("").display()
+            ));
+            down::machines(report, false).await
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// A path as one would type it from here.
-fn short(path: &Path) -> String {
+pub(crate) fn short(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here)
         .unwrap_or(path)
