@@ -82,19 +82,28 @@ impl Watcher<'_> {
         // A node that cannot be reached from the start is told at once: nothing was ordered yet.
         self.client.status().await?;
         let id = Ulid::generate();
-        let begun = self.insist(|| self.client.begin_job(id, order)).await?;
+        let begun = self.insist(|| self.client.begin_job(id, order)).await;
+        let begun = begun.map_err(|error| self.unknown(error))?;
         let node = self.client.name();
         self.news.tell(&News::Job { node, job: &begun });
         if begun.ended_at.is_some() {
             return Ok(begun);
         }
-        self.watch(&begun.id).await.map_err(|error| {
-            error
-                .cause("what came of the job is not known; the node goes on with it by itself")
-                .next(format!(
-                    "see how it ended: `togather-ctl status --nodes {node} --output json`, under `jobs`"
-                ))
-        })
+        let ended = self.watch(&begun.id).await;
+        ended.map_err(|error| self.unknown(error))
+    }
+
+    /// The same error; if it says nothing about the job, with that and where to look.
+    fn unknown(&self, error: Error) -> Error {
+        if !error.is_unreachable() {
+            return error;
+        }
+        let node = self.client.name();
+        error
+            .cause("what came of the job is not known; if the node has begun it, it goes on")
+            .next(format!(
+                "see how it ended: `togather-ctl status --nodes {node} --output json`, under `jobs`"
+            ))
     }
 
     async fn watch(&self, id: &str) -> Result<Job> {

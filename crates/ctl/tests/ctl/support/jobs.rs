@@ -103,18 +103,24 @@ impl Service {
     }
 }
 
-/// Two steps and an end.
+/// What is done of a job when it nears its end.
+const NEAR_THE_END: u64 = 40_000_000;
+
+/// Two steps and, once somebody has seen the second, an end.
 async fn carry_out(node: Arc<Inner>, job: v1::Job) {
-    for done in [0, 40] {
+    let mut ticks = node.ticks.subscribe();
+    for done in [0, NEAR_THE_END] {
         node.change_job(&job.id, |job| {
             job.message = "streaming".into();
-            (job.bytes_done, job.bytes_total) = (done * 1_000_000, 80_000_000);
+            (job.bytes_done, job.bytes_total) = (done, 80_000_000);
         });
     }
-    let mut ticks = node.ticks.subscribe();
     let script = loop {
-        let script = node.state().script;
-        if script != Some(Script::Wait) {
+        let (script, seen) = {
+            let state = node.state();
+            (state.script, state.seen.contains(&job.id))
+        };
+        if seen && script != Some(Script::Wait) {
             break script.unwrap_or(Script::Succeed);
         }
         ticks.changed().await.unwrap();
@@ -201,8 +207,12 @@ impl SnapshotService for Service {
                 }
                 if told.as_ref() != Some(&job) {
                     told = Some(job.clone());
+                    let (id, near_the_end) = (job.id.clone(), job.bytes_done == NEAR_THE_END);
                     if to_client.send(Ok(job)).await.is_err() {
                         return;
+                    }
+                    if near_the_end {
+                        node.saw_job(id);
                     }
                 }
                 if ends || to_client.is_closed() || ticks.changed().await.is_err() {

@@ -83,6 +83,8 @@ pub(crate) struct State {
     pub(crate) snapshots: Vec<v1::Snapshot>,
     pub(crate) orphans: Vec<String>,
     pub(crate) jobs: Vec<v1::Job>,
+    /// The jobs that somebody has seen near their end.
+    pub(crate) seen: Vec<String>,
     /// The orders for jobs, as often as they came.
     pub(crate) orders: Vec<v1::command::Body>,
     /// What becomes of the answers to these orders.
@@ -299,6 +301,12 @@ impl Inner {
         let mut state = self.state();
         change(state.jobs.iter_mut().find(|job| job.id == id).unwrap());
         drop(state);
+        self.tick();
+    }
+
+    /// Somebody has seen this job near its end.
+    pub(crate) fn saw_job(&self, id: String) {
+        self.state().seen.push(id);
         self.tick();
     }
 
