@@ -112,7 +112,7 @@ fn told(line: &Line) -> Option<String> {
         .event
         .strip_prefix("deployment.")
         .unwrap_or(&line.event);
-    if matches!(what, "" | "step.progress") || what.ends_with("started") {
+    if matches!(what, "" | "step.progress" | "rollout.node.ended") || what.ends_with("started") {
         return None;
     }
     let mut text = format!("{:<7} {what}", line.node.as_deref().unwrap_or_default());
