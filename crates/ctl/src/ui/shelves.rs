@@ -196,9 +196,10 @@ impl Row {
 /// A snapshot in a line, for whoever is asked about it.
 #[must_use]
 pub fn one(snapshot: &Snapshot, now: Timestamp) -> String {
-    let schema = snapshot
-        .schema
-        .map_or_else(|| "no schema".to_owned(), |schema| format!("schema {schema}"));
+    let schema = snapshot.schema.map_or_else(
+        || "no schema".to_owned(),
+        |schema| format!("schema {schema}"),
+    );
     let verified = snapshot.verified_at.map_or_else(
         || "never verified".to_owned(),
         |when| format!("verified {}", table::ago(when, now)),

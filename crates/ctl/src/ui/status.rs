@@ -209,7 +209,10 @@ impl Row {
 
     /// The age of the newest snapshot that is known to be good; of another only where none is.
     fn snapshot(&self, now: Timestamp) -> Option<String> {
-        let newest = self.last_verified.as_ref().or(self.last_snapshot.as_ref())?;
+        let newest = self
+            .last_verified
+            .as_ref()
+            .or(self.last_snapshot.as_ref())?;
         let age = table::ago(newest.taken_at, now);
         Some(match newest.verified_at {
             Some(_) => age,

@@ -108,7 +108,10 @@ async fn proofs(report: &Report, place: &Place<'_>, snapshot: &Done) -> Result<V
     };
     Ok(vec![
         against("snapshot verify, median", median(&took)),
-        against("snapshot restore, the app's stop and start included", restored.took_ms),
+        against(
+            "snapshot restore, the app's stop and start included",
+            restored.took_ms,
+        ),
         Figure::new("snapshot restore --undo", "ms", undone.took_ms),
         peak_of("verify", MANY, peak),
         peak_of("restore", MANY, restored.peak_mib),

@@ -100,9 +100,9 @@ async fn find(
 fn announce(context: &Context, client: &Client, snapshot: &Snapshot) {
     let (name, now) = (client.name(), Timestamp::now());
     let what = shelves::one(snapshot, now);
-    context.ui.say(format!(
-        "{name}: to take the live database's place: {what}"
-    ));
+    context
+        .ui
+        .say(format!("{name}: to take the live database's place: {what}"));
     context.ui.say(format!(
         "{name}: what was written since then is not in it; the replaced database is kept, and \
          `snapshot restore --undo` puts it back"

@@ -135,7 +135,8 @@ async fn carry_out(node: Arc<Inner>, job: v1::Job) {
         job.ended_at = Some(time::timestamp(ended_at));
         job.snapshot = newest;
         if script == Script::Fail {
-            let failure = Failure::new(FailureKind::Migration, "the rehearsal failed").next("fix it");
+            let failure =
+                Failure::new(FailureKind::Migration, "the rehearsal failed").next("fix it");
             job.failure = Some(failure.into());
         } else {
             job.message = "all is well".into();
@@ -162,7 +163,10 @@ impl SnapshotService for Service {
                 return Err(to_status(&Failure::new(FailureKind::Configuration, what)));
             }
         };
-        Ok(Response::new(v1::ListSnapshotsResponse { snapshots, orphans }))
+        Ok(Response::new(v1::ListSnapshotsResponse {
+            snapshots,
+            orphans,
+        }))
     }
 
     async fn create(&self, request: Request<v1::SignedCommand>) -> Answer<v1::JobResponse> {
@@ -198,7 +202,11 @@ impl SnapshotService for Service {
                 let job = node.state().jobs.iter().find(|job| job.id == id).cloned();
                 let job = job.expect("a job that was ordered");
                 let ends = job.ended_at.is_some();
-                let cut = if ends { node.state().cuts.pop_front() } else { None };
+                let cut = if ends {
+                    node.state().cuts.pop_front()
+                } else {
+                    None
+                };
                 if let Some(cut) = cut {
                     if cut == Cut::Broken {
                         let _ = to_client.send(Err(Status::unavailable("cut off"))).await;

@@ -90,7 +90,12 @@ impl<'a> Place<'a> {
         // A restore or a deployment moves the app to another container.
         let app = floors::app_container(self.node).await?;
         let script = include_str!("../floors/seed.sh");
-        floors::run(self.node, script, &[&self.database, &app, &events.to_string()]).await?;
+        floors::run(
+            self.node,
+            script,
+            &[&self.database, &app, &events.to_string()],
+        )
+        .await?;
         stage.done();
         Ok(())
     }
