@@ -31,6 +31,8 @@ impl Bars {
         let mut bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
         let bar = bars.entry(node.to_owned()).or_insert_with(|| {
             let bar = self.screen.add(ProgressBar::no_length());
+            // Said before the first tick draws it.
+            bar.set_style(style(WITHOUT_SIZE));
             bar.set_prefix(node.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
@@ -42,12 +44,12 @@ impl Bars {
             bar.reset();
         }
         let template = match (job.bytes_done, job.bytes_total) {
-            (0, 0) => WITHOUT_SIZE,
+            // Before the first byte nothing is known of the rate.
+            (0, _) => WITHOUT_SIZE,
             (_, 0) => OF_UNKNOWN_SIZE,
             (_, _) => OF_KNOWN_SIZE,
         };
-        let style = ProgressStyle::with_template(template);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(style(template));
         match job.bytes_total {
             0 => bar.unset_length(),
             total => bar.set_length(total),
@@ -63,9 +65,14 @@ impl Bars {
     }
 }
 
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
 impl Reporter for Bars {
     fn tell(&self, news: &News<'_>) {
         let line = match news {
+            News::Job { job, .. } if job.ended_at.is_some() => return,
             News::Job { node, job } => return self.show(node, job),
             News::Lost { node, why } => format!("{node}: lost ({why}); trying again"),
             News::Found { node } => format!("{node}: back"),
