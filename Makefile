@@ -9,10 +9,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEVFLEET := $(TARGET)/release/devfleet
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test ci bench record fleet-up fleet-down fmt lint
+.PHONY: help build demo test ci bench bench-snapshot record fleet-up fleet-down fmt lint
 
 help: ## list these
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: ## build the programs
 	@command -v cc > /dev/null || { echo "a C compiler is needed: apt-get install build-essential"; exit 1; }
@@ -28,6 +28,9 @@ ci: fmt lint test ## what .ci/run calls
 
 bench: build ## measure a running fleet against floors of the same run
 	$(DEVFLEET) bench
+
+bench-snapshot: build ## snapshots of a million events on a running fleet, against bare pg_dump and pg_restore
+	$(DEVFLEET) bench-snapshot
 
 record: build ## make docs/rollout.svg from a real rollout
 	$(DEVFLEET) record

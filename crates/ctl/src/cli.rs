@@ -40,9 +40,9 @@ Environment:
   NO_COLOR        no colours, whatever the terminal can do
 
 Data goes to standard output, everything else to standard error. With --output json, standard
-output is one JSON document (or JSON lines, while a rollout or rollback runs) and nothing else;
-each document's `schema` field names its form. Questions are asked on a terminal only; without one,
---yes is needed.";
+output is one JSON document (or JSON lines, while a rollout, a rollback or a job on snapshots runs)
+and nothing else; each document's `schema` field names its form. Questions are asked on a terminal
+only; without one, --yes is needed, and for a restore --yes-restore.";
 
 #[derive(Args)]
 struct Global {
@@ -68,6 +68,8 @@ enum Command {
     Rollout(commands::rollout::Rollout),
     Rollback(commands::rollback::Rollback),
     Status(commands::status::Status),
+    #[command(subcommand)]
+    Snapshot(commands::snapshot::Snapshot),
     History(commands::history::History),
     #[command(subcommand)]
     Lock(commands::lock::Lock),
@@ -107,6 +109,7 @@ async fn carry_out(command: Command, context: &Context) -> Result<(), Error> {
         Command::Rollout(rollout) => rollout.run(context).await,
         Command::Rollback(rollback) => rollback.run(context).await,
         Command::Status(status) => status.run(context).await,
+        Command::Snapshot(snapshot) => snapshot.run(context).await,
         Command::History(history) => history.run(context).await,
         Command::Lock(lock) => lock.run(context).await,
     }

@@ -5,6 +5,7 @@
 
 mod connect;
 mod image;
+mod snapshots;
 mod status;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -26,7 +27,8 @@ use ulid::Ulid;
 pub use self::{
     connect::ConnectError,
     image::Archive,
-    status::{Check, Health, NodeStatus, RolloutRecord, Snapshot},
+    snapshots::{Job, JobKind, Jobs, Order, Shelf, Snapshot},
+    status::{Check, Health, NodeStatus, RolloutRecord},
 };
 use crate::{
     error::{Error, Result, not_understood},

@@ -8,6 +8,7 @@ mod commands;
 pub mod error;
 pub mod files;
 pub mod fleet;
+pub mod jobs;
 pub mod release;
 pub mod rollout;
 pub mod session;

@@ -8,6 +8,7 @@ mod figures;
 mod floors;
 mod machine;
 mod rest;
+mod snapshots;
 mod tls;
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
 use anyhow::{Result, bail, ensure};
 
 use self::figures::{Figure, median, p99};
+pub(crate) use self::snapshots::bench as bench_snapshots;
 use crate::{
     bundles::ctl,
     course::{self, Course},
@@ -76,7 +78,7 @@ pub(crate) async fn bench(report: &Report, layout: &Layout) -> Result<()> {
     );
     figures.extend(rest.figures());
     let machine = machine::describe().await?;
-    figures::tell(layout, &machine, &figures)
+    figures::tell(layout, "bench.json", &machine, &figures)
 }
 
 impl Releases {

@@ -13,7 +13,7 @@ use crate::{
     nodes,
     process::{Call, docker, last_lines},
     report::Report,
-    services::{secret, write_secret},
+    services::{agent_environment, secret, snapshot_store, write_secret},
 };
 
 /// Where a node keeps what was last installed in it.
@@ -91,6 +91,7 @@ pub(crate) async fn install(report: &Report, layout: &Layout, node: Node) -> Res
         .args(["--bundle", &format!("{STAGED}/bundle")])
         .args(["--compose", &format!("{STAGED}/docker-compose.yml")])
         .args(["--env", &format!("{STAGED}/env")])
+        .args(["--agent-env", &format!("{STAGED}/agent.env")])
         .ended()
         .await?;
     if !installing.status.success() {
@@ -153,7 +154,21 @@ fn stage(layout: &Layout, agent: &Path, node: Node) -> Result<tempfile::TempDir>
         &at("docker-compose.yml"),
     )?;
     copy(&environment(layout, node)?, &at("env"))?;
+    write_secret(&at("agent.env"), &agent_environment(layout)?)?;
+    let settings = at("bundle/agent.yml");
+    let text = fs::read_to_string(&settings)
+        .with_context(|| format!("cannot read {}", settings.display()))?;
+    fs::write(&settings, with_store(text, &snapshot_store(node)))
+        .with_context(|| format!("cannot write {}", settings.display()))?;
     Ok(folder)
+}
+
+/// The agent's settings with this store for its snapshots, unless they name one themselves.
+fn with_store(mut settings: String, store: &str) -> String {
+    if !settings.lines().any(|line| line.starts_with("snapshots:")) {
+        settings.push_str(&format!("snapshots:\n  store: {store}\n"));
+    }
+    settings
 }
 
 /// The node's `.env.production`: the sample with its secrets filled in, made once.
@@ -265,6 +280,14 @@ mod tests {
         let program = b"\0GLIBC_2.4\0junk GLIBC_2.36\0GLIBC_2.9\0GLIBC_PRIVATE\0GLIBC_2.2.5\0";
         assert_eq!(newest_glibc(program), Some((2, 36)));
         assert_eq!(newest_glibc(b"a static program"), None);
+    }
+
+    #[test]
+    fn a_store_that_was_chosen_by_hand_stays() {
+        let bare = with_store("fleet: x\n".to_owned(), "s3://b/node-1");
+        assert_eq!(bare, "fleet: x\nsnapshots:\n  store: s3://b/node-1\n");
+        let own = "snapshots:\n  store: file:///mnt\n";
+        assert_eq!(with_store(own.to_owned(), "s3://b/node-1"), own);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     images,
-    layout::{LABEL, Layout, NETWORK, REGISTRY, REGISTRY_INSIDE, S3, S3_INSIDE},
+    layout::{LABEL, Layout, NETWORK, Node, REGISTRY, REGISTRY_INSIDE, S3, S3_INSIDE},
     network::Subnet,
     process::docker,
     report::Report,
@@ -69,6 +69,42 @@ fn s3_keys(layout: &Layout) -> Result<std::path::PathBuf> {
         write_secret(&path, &text)?;
     }
     Ok(path)
+}
+
+/// What a node's agent reads to reach its store, as object_store names it.
+///
+/// # Errors
+/// The store's keys are not there; `devfleet up` makes them.
+pub(crate) fn agent_environment(layout: &Layout) -> Result<String> {
+    let path = layout.state("s3.env");
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}; `devfleet up` writes it", path.display()))?;
+    agent_variables(&text).with_context(|| format!("{} lacks a value", path.display()))
+}
+
+fn agent_variables(keys: &str) -> Result<String> {
+    let value = |name: &str| {
+        keys.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .with_context(|| format!("{name} is missing"))
+    };
+    Ok(format!(
+        "AWS_ENDPOINT_URL={}\n\
+         AWS_ALLOW_HTTP=true\n\
+         AWS_VIRTUAL_HOSTED_STYLE_REQUEST=false\n\
+         AWS_REGION={}\n\
+         AWS_ACCESS_KEY_ID={}\n\
+         AWS_SECRET_ACCESS_KEY={}\n",
+        value("S3_ENDPOINT_IN_NODES")?,
+        value("AWS_REGION")?,
+        value("AWS_ACCESS_KEY_ID")?,
+        value("AWS_SECRET_ACCESS_KEY")?,
+    ))
+}
+
+/// Where a node's snapshots go.
+pub(crate) fn snapshot_store(node: Node) -> String {
+    format!("s3://{BUCKET}/{node}")
 }
 
 /// 192 random bits as hexadecimal digits: safe in a URL, an environment file and a shell.
@@ -187,4 +223,22 @@ pub(crate) async fn http_status(address: &str, path: &str) -> Result<u16> {
         .strip_prefix("HTTP/1.1 ")
         .and_then(|rest| rest.get(..3)?.parse().ok())
         .with_context(|| format!("{address} does not answer in HTTP"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_reaches_the_store_by_the_name_that_nodes_know() {
+        let keys = "AWS_ENDPOINT_URL=http://127.0.10.101:9000\nAWS_REGION=us-east-1\n\
+                    AWS_ACCESS_KEY_ID=devfleet\nAWS_SECRET_ACCESS_KEY=s3cret\n\
+                    S3_ENDPOINT_IN_NODES=http://s3:9000\n";
+        let variables = agent_variables(keys).unwrap();
+        assert!(variables.starts_with("AWS_ENDPOINT_URL=http://s3:9000\n"));
+        assert!(variables.contains("\nAWS_SECRET_ACCESS_KEY=s3cret\n"));
+        let lacking = keys.replace("S3_ENDPOINT_IN_NODES", "S3_ENDPOINT");
+        let error = agent_variables(&lacking).unwrap_err().to_string();
+        assert_eq!(error, "S3_ENDPOINT_IN_NODES is missing");
+    }
 }

@@ -5,6 +5,8 @@ use serde::Serialize;
 use togather_model::{Lease, Live, Operation, Schema, Timestamp, rollout::Rollout};
 use togather_proto::{WireError, time, v1};
 
+use super::{Job, Snapshot};
+
 /// What is true on a node.
 #[derive(Debug, Clone)]
 pub struct NodeStatus {
@@ -28,6 +30,14 @@ pub struct NodeStatus {
     pub last: Option<Operation>,
     /// What differs from what the node means to be, a sentence each.
     pub drift: Vec<String>,
+    /// The newest snapshot that was restored and found whole.
+    pub last_verified: Option<Snapshot>,
+    /// The last result of each kind of job, and the job under way.
+    pub jobs: Vec<Job>,
+    /// Why the age of the last verified snapshot is too high; `None`: it is not.
+    pub snapshot_overdue: Option<String>,
+    /// Databases that restores replaced and that are still kept.
+    pub replaced_databases: Vec<String>,
 }
 
 /// A health answer.
@@ -68,25 +78,6 @@ pub struct Check {
     pub message: String,
 }
 
-/// A snapshot in the node's store.
-#[derive(Debug, Clone, Serialize)]
-pub struct Snapshot {
-    /// Its ULID.
-    pub id: String,
-    /// The dump's name in the store.
-    pub name: String,
-    /// When it was taken.
-    pub taken_at: Timestamp,
-    /// The dump's size.
-    pub bytes: u64,
-    /// The schema it holds.
-    pub schema: Option<u64>,
-    /// `scheduled`, `pre-migration` or `manual`.
-    pub reason: String,
-    /// When it was last restored and found whole; `None`: never.
-    pub verified_at: Option<Timestamp>,
-}
-
 impl TryFrom<v1::NodeStatus> for NodeStatus {
     type Error = WireError;
 
@@ -94,6 +85,11 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
         let within = |field: &'static str| move |error: WireError| error.within(field);
         let operation = |field, wire: Option<v1::Operation>| {
             wire.map(Operation::try_from)
+                .transpose()
+                .map_err(within(field))
+        };
+        let snapshot = |field, wire: Option<v1::Snapshot>| {
+            wire.map(Snapshot::try_from)
                 .transpose()
                 .map_err(within(field))
         };
@@ -111,11 +107,7 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
                 .filter(|health| !health.status.is_empty())
                 .map(Health::from),
             schema: schema.map_err(within("schema"))?.flatten(),
-            last_snapshot: wire
-                .last_snapshot
-                .map(Snapshot::try_from)
-                .transpose()
-                .map_err(within("last_snapshot"))?,
+            last_snapshot: snapshot("last_snapshot", wire.last_snapshot)?,
             lease: wire
                 .lease
                 .map(Lease::try_from)
@@ -124,6 +116,15 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
             running: operation("running", wire.running)?,
             last: operation("last", wire.last)?,
             drift: wire.drift,
+            last_verified: snapshot("last_verified", wire.last_verified)?,
+            jobs: wire
+                .jobs
+                .into_iter()
+                .map(Job::try_from)
+                .collect::<Result<_, _>>()
+                .map_err(within("jobs"))?,
+            snapshot_overdue: Some(wire.snapshot_overdue).filter(|why| !why.is_empty()),
+            replaced_databases: wire.replaced_databases,
         })
     }
 }
@@ -143,22 +144,6 @@ impl From<v1::Health> for Health {
             checks: wire.checks.into_iter().map(check).collect(),
             message: wire.message,
         }
-    }
-}
-
-impl TryFrom<v1::Snapshot> for Snapshot {
-    type Error = WireError;
-
-    fn try_from(wire: v1::Snapshot) -> Result<Self, WireError> {
-        Ok(Self {
-            id: wire.id,
-            name: wire.name,
-            taken_at: time::read_timestamp("taken_at", wire.taken_at)?,
-            bytes: wire.bytes,
-            schema: wire.schema,
-            reason: wire.reason,
-            verified_at: time::read_optional_timestamp("verified_at", wire.verified_at)?,
-        })
     }
 }
 

@@ -12,11 +12,12 @@ use crate::{error::Result, session::Session, ui::status::FleetStatus};
 /// How long the picture stands before it is drawn anew.
 const REDRAW_EVERY: Duration = Duration::from_secs(2);
 
-/// Show how the nodes are: version, health, schema, last snapshot, lease, what is under way
+/// Show how the nodes are: version, health, schema, last good snapshot, lease, what is under way
 ///
 /// A node that does not answer is a row too; the exit code is then 6. With --check it is also
 /// non-zero if a node is stuck (8), its schema dirty (5), its app not serving (4), or something
-/// is not as the node means it to be (1).
+/// is not as the node means it to be, its last verified snapshot is too old, or taking or verifying
+/// one failed the last time (1).
 #[derive(Args)]
 pub(crate) struct Status {
     /// Which nodes: `all`, names, or label=value; comma separated

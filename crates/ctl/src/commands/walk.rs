@@ -19,10 +19,10 @@ use crate::{
     ui::{plans, plans::Plans, summary},
 };
 
-/// How patient a rollout or rollback is.
+/// How patient a command is that waits for nodes.
 #[derive(Args)]
-pub(super) struct Patience {
-    /// For how long a node that gets out of reach in mid-rollout is tried again
+pub(crate) struct Patience {
+    /// For how long a node that gets out of reach on the way is tried again
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = span)]
     pub(super) retry_for: Duration,
 }
@@ -122,7 +122,7 @@ fn left_alone(context: &Context, course: &Course<'_>) -> Error {
 }
 
 /// Ends when the operator, or the system, wants this program to end.
-fn interruption() -> Result<impl Future<Output = ()>> {
+pub(super) fn interruption() -> Result<impl Future<Output = ()>> {
     let cannot = |error| Error::other("cannot listen for Ctrl-C").because(&error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;

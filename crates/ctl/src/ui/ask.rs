@@ -34,6 +34,34 @@ impl Ui {
     }
 }
 
+impl Ui {
+    /// Asks for the live database's name to be typed, or takes the one that was given instead. Which
+    /// name is right, the node knows.
+    ///
+    /// # Errors
+    /// Nothing was typed, or nobody is there to be asked.
+    pub fn database_name(self, given: Option<String>) -> Result<String> {
+        if let Some(name) = given {
+            return Ok(name);
+        }
+        if !somebody_is_there() {
+            return Err(Error::usage(
+                "this needs the database's name, and there is no terminal to ask on",
+            )
+            .next("name the live database to go on: --yes-restore NAME"));
+        }
+        let terminal = console::Term::stderr();
+        let answer = terminal
+            .write_str("Type the name of the live database to go on: ")
+            .and_then(|()| terminal.read_line())
+            .map_err(|error| Error::other("the answer cannot be read").because(&error))?;
+        match answer.trim() {
+            "" => Err(Error::other("not confirmed; nothing was changed")),
+            name => Ok(name.to_owned()),
+        }
+    }
+}
+
 /// Asks for the passphrase of a key, if somebody is there.
 pub(crate) fn passphrase(key: &Path) -> io::Result<SecretString> {
     if !somebody_is_there() {

@@ -1,11 +1,13 @@
 //! The fleet at a glance: a row a node, whether or not it answers.
 
+mod check;
+
 use serde::Serialize;
-use togather_model::{FailureKind, Lease, Operation, OperationState, Schema, Timestamp};
+use togather_model::{FailureKind, Lease, Operation, Schema, Timestamp};
 
 use super::table;
 use crate::{
-    client::{Health, NodeStatus, Snapshot},
+    client::{Health, Job, NodeStatus, Snapshot},
     error::{Error, Kind, Result},
     fleet::Node,
 };
@@ -42,6 +44,10 @@ struct Row {
     running: Option<Operation>,
     last: Option<Operation>,
     drift: Vec<String>,
+    last_verified: Option<Snapshot>,
+    jobs: Vec<Job>,
+    snapshot_overdue: Option<String>,
+    replaced_databases: Vec<String>,
     #[serde(skip)]
     database: String,
     #[serde(skip)]
@@ -127,6 +133,10 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
         running: None,
         last: None,
         drift: Vec::new(),
+        last_verified: None,
+        jobs: Vec::new(),
+        snapshot_overdue: None,
+        replaced_databases: Vec::new(),
         database: "?".to_owned(),
         failed: None,
     };
@@ -156,6 +166,10 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
     row.running = status.running;
     row.last = status.last;
     row.drift = status.drift;
+    row.last_verified = status.last_verified;
+    row.jobs = status.jobs;
+    row.snapshot_overdue = status.snapshot_overdue;
+    row.replaced_databases = status.replaced_databases;
     row
 }
 
@@ -178,14 +192,7 @@ impl Row {
             .commit
             .as_deref()
             .map(|full| table::commit(full).to_owned());
-        let snapshot = self.last_snapshot.as_ref().map(|snapshot| {
-            let proven = if snapshot.verified_at.is_some() {
-                ""
-            } else {
-                " (unproven)"
-            };
-            format!("{}{proven}", table::ago(snapshot.taken_at, now))
-        });
+        let snapshot = self.snapshot(now);
         let lease = self.lease.as_ref().map(|lease| lease.operator.clone());
         [
             self.name.clone(),
@@ -200,14 +207,29 @@ impl Row {
         ]
     }
 
+    /// The age of the newest snapshot that is known to be good; of another only where none is.
+    fn snapshot(&self, now: Timestamp) -> Option<String> {
+        let newest = self
+            .last_verified
+            .as_ref()
+            .or(self.last_snapshot.as_ref())?;
+        let age = table::ago(newest.taken_at, now);
+        Some(match newest.verified_at {
+            Some(_) => age,
+            None => format!("{age} (unproven)"),
+        })
+    }
+
     fn now(&self, now: Timestamp) -> String {
-        match (&self.running, &self.last) {
-            (Some(running), _) => format!("deploying {}", running.version),
-            (None, Some(last)) => {
+        let job = self.jobs.iter().find(|job| job.ended_at.is_none());
+        match (&self.running, job, &self.last) {
+            (Some(running), _, _) => format!("deploying {}", running.version),
+            (None, Some(job), _) => format!("{}: {}", job.kind.as_str(), job.message),
+            (None, None, Some(last)) => {
                 let when = last.ended_at.unwrap_or(last.started_at);
                 format!("{} {} {}", last.version, last.state, table::ago(when, now))
             }
-            (None, None) => "-".to_owned(),
+            (None, None, None) => "-".to_owned(),
         }
     }
 
@@ -221,54 +243,13 @@ impl Row {
         notes.extend(
             health.map(|health| format!("{}: {}: {}", self.name, health.status, why(health))),
         );
-        notes.extend(
-            self.drift
-                .iter()
-                .map(|drift| format!("{}: {drift}", self.name)),
-        );
+        let drift = self.drift.iter().chain(&self.snapshot_overdue).cloned();
+        let failed = self.failed_jobs().map(check::said);
+        let replaced = self.replaced_databases.iter();
+        let replaced = replaced.map(|name| format!("{name} is kept since a restore replaced it"));
+        let more = drift.chain(failed).chain(replaced);
+        notes.extend(more.map(|note| format!("{}: {note}", self.name)));
         notes
-    }
-
-    /// What a check finds wrong here, the worst first.
-    fn complaint(&self) -> Option<Error> {
-        let failed = |kind, what: String| {
-            Some(Error::new(
-                Kind::Failed(kind),
-                format!("{}: {what}", self.name),
-            ))
-        };
-        let stuck = self
-            .last
-            .as_ref()
-            .filter(|last| last.state == OperationState::Stuck);
-        if let Some(last) = stuck.filter(|_| self.running.is_none()) {
-            let error = failed(FailureKind::Stuck, format!("{} is stuck", last.version))?;
-            return Some(match &last.failure {
-                Some(failure) => failure
-                    .next
-                    .iter()
-                    .fold(error.cause(failure.to_string()), |error, next| {
-                        error.next(next)
-                    }),
-                None => error,
-            });
-        }
-        if self.dirty {
-            return failed(
-                FailureKind::Migration,
-                "a migration failed half-way and its schema is dirty".to_owned(),
-            );
-        }
-        if let Some(health) = self.health.as_ref().filter(|health| !health.serves()) {
-            return failed(
-                FailureKind::Unhealthy,
-                format!("{}: {}", health.status, why(health)),
-            );
-        }
-        if !self.drift.is_empty() {
-            return failed(FailureKind::Other, self.drift.join("; "));
-        }
-        None
     }
 }
 

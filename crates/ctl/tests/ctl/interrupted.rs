@@ -1,8 +1,8 @@
 //! A controller that is stopped or killed in mid-rollout, and the rollout taken up elsewhere.
 
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use crate::support::{Answer, Fleet, ctl, eventually, node::Script};
+use crate::support::{Answer, Fleet, ctl, eventually, interrupt, node::Script};
 
 /// A rollout whose first node is in the middle of its deployment.
 async fn half_way() -> (Fleet, Child, String) {
@@ -49,17 +49,8 @@ async fn a_killed_controllers_rollout_is_finished_from_a_copy_of_the_files() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_leaves_the_node_to_itself_and_says_how_to_go_on() {
     let (fleet, controller, id) = half_way().await;
-    let pid = controller.id().unwrap().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .await
-            .unwrap()
-            .success()
-    );
-    let answer = Answer::from(controller.wait_with_output().await.unwrap());
-    answer
+    interrupt(controller)
+        .await
         .exits(130)
         .says("finishes on its own")
         .says(&format!("rollout resume {id}"));

@@ -11,4 +11,5 @@ mod command_line;
 mod commands;
 mod interrupted;
 mod rollout;
+mod snapshot;
 mod support;

@@ -1,5 +1,6 @@
 //! A fleet to try the program on: made by the program itself, with nodes that follow a script.
 
+pub(crate) mod jobs;
 pub(crate) mod node;
 mod services;
 
@@ -135,11 +136,17 @@ impl Fleet {
 
     /// The same in the background.
     pub(crate) fn roll_out_in_background(&self) -> Child {
+        let release = self.path("2.0.0.json");
+        let base = ["rollout", "--nodes", "all", "--yes", "--release"];
+        self.ctl_in_background(&[&base[..], &[release.to_str().unwrap()]].concat())
+    }
+
+    /// Runs the program on this fleet in the background.
+    pub(crate) fn ctl_in_background(&self, arguments: &[&str]) -> Child {
         tokio::process::Command::new(PROGRAM)
             .arg("--fleet")
             .arg(self.path("fleet.yml"))
-            .args(["rollout", "--nodes", "all", "--yes", "--release"])
-            .arg(self.path("2.0.0.json"))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -189,6 +196,15 @@ pub(crate) async fn ctl(fleet: &Path, arguments: &[&str]) -> Answer {
         .output();
     let output = tokio::time::timeout(PATIENCE, running).await;
     output.expect("the program takes too long").unwrap().into()
+}
+
+/// Presses Ctrl-C, and waits for what a program in the background then answers.
+pub(crate) async fn interrupt(program: Child) -> Answer {
+    let pid = program.id().unwrap().to_string();
+    let mut kill = tokio::process::Command::new("kill");
+    let killed = kill.args(["-INT", &pid]).status().await.unwrap();
+    assert!(killed.success());
+    program.wait_with_output().await.unwrap().into()
 }
 
 /// Waits until this is true.

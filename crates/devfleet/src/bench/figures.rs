@@ -99,8 +99,13 @@ impl Figure {
     }
 }
 
-/// Prints the table, and writes the same as JSON to `.devfleet/bench.json`.
-pub(super) fn tell(layout: &Layout, machine: &Machine, figures: &[Figure]) -> Result<()> {
+/// Prints the table, and writes the same as JSON to this file in `.devfleet/`.
+pub(super) fn tell(
+    layout: &Layout,
+    file: &str,
+    machine: &Machine,
+    figures: &[Figure],
+) -> Result<()> {
     let mut table = plain(["figure", "measured", "floor", "ratio", "target", ""]);
     for figure in figures {
         table.add_row(figure.row());
@@ -117,7 +122,7 @@ pub(super) fn tell(layout: &Layout, machine: &Machine, figures: &[Figure]) -> Re
         "machine": machine,
         "figures": figures,
     });
-    let path = layout.state("bench.json");
+    let path = layout.state(file);
     fs::write(&path, format!("{document:#}\n"))
         .with_context(|| format!("cannot write {}", path.display()))?;
     print(format_args!("The same as JSON: {}", up::short(&path)));

@@ -37,17 +37,7 @@ impl Rest {
 }
 
 async fn watch(node: Node) -> Result<Rest> {
-    let pid = nodes::exec(node)
-        .args([
-            "systemctl",
-            "show",
-            "--property",
-            "MainPID",
-            "--value",
-            "togather-agent",
-        ])
-        .run()
-        .await?;
+    let pid = agent(node).await?;
     let (begun, before) = (Instant::now(), on_cpu(node, &pid).await?);
     sleep(WATCHED).await;
     let (after, passed) = (on_cpu(node, &pid).await?, begun.elapsed());
@@ -56,7 +46,7 @@ async fn watch(node: Node) -> Result<Rest> {
         .map(|(thread, used)| used - before.get(thread).copied().unwrap_or(0.0))
         .sum();
     Ok(Rest {
-        resident_mib: resident(node, &pid).await?,
+        resident_mib: memory(node, &pid, "VmRSS:").await?,
         cpu_percent: 100.0 * used / passed.as_secs_f64(),
     })
 }
@@ -88,8 +78,18 @@ async fn on_cpu(node: Node, pid: &str) -> Result<BTreeMap<String, f64>> {
         .collect()
 }
 
-/// Resident memory in MiB.
-async fn resident(node: Node, pid: &str) -> Result<f64> {
+/// The agent's process id.
+pub(super) async fn agent(node: Node) -> Result<String> {
+    let show = ["systemctl", "show", "--property", "MainPID", "--value"];
+    nodes::exec(node)
+        .args(show)
+        .arg("togather-agent")
+        .run()
+        .await
+}
+
+/// A figure out of what the kernel says of a process's memory, in MiB.
+pub(super) async fn memory(node: Node, pid: &str, figure: &str) -> Result<f64> {
     let status = nodes::exec(node)
         .args(["cat", &format!("/proc/{pid}/status")])
         .run()
@@ -97,7 +97,7 @@ async fn resident(node: Node, pid: &str) -> Result<f64> {
     let kib: f64 = status
         .lines()
         .find_map(|line| {
-            line.strip_prefix("VmRSS:")?
+            line.strip_prefix(figure)?
                 .trim()
                 .strip_suffix("kB")?
                 .trim()

@@ -51,7 +51,7 @@ pub(super) struct Begin {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-    /// For how long a node that gets out of reach in mid-rollout is tried again
+    /// For how long a node that gets out of reach on the way is tried again
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = span)]
     retry_for: Duration,
 }

@@ -1,7 +1,7 @@
-use togather_model::{Digest, Live, Slot, Ulid};
+use togather_model::{Digest, Failure, Live, Slot, Ulid};
 
 use super::*;
-use crate::client::Check;
+use crate::client::{Check, JobKind};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -40,18 +40,56 @@ fn healthy() -> NodeStatus {
             dirty: false,
         }),
         last_snapshot: Some(Snapshot {
-            id: Ulid::nil().to_string(),
-            name: "togather_20270115_080000_0123456.dump".into(),
-            taken_at: at(-3 * 3600),
-            bytes: 12_000_000,
-            schema: Some(4),
-            reason: "scheduled".into(),
-            verified_at: Some(at(-3 * 3600 + 9)),
+            verified_at: None,
+            taken_at: at(-60),
+            ..snapshot()
         }),
         lease: None,
         running: None,
         last: None,
         drift: Vec::new(),
+        last_verified: Some(snapshot()),
+        jobs: Vec::new(),
+        snapshot_overdue: None,
+        replaced_databases: Vec::new(),
+    }
+}
+
+/// Taken three hours ago, and verified.
+fn snapshot() -> Snapshot {
+    Snapshot {
+        id: Ulid::nil().to_string(),
+        name: "togather_20270115_080000_0123456.dump".into(),
+        taken_at: at(-3 * 3600),
+        bytes: 12_000_000,
+        schema: Some(4),
+        reason: "scheduled".into(),
+        verified_at: Some(at(-3 * 3600 + 9)),
+        database: "togather".into(),
+        git_commit: "0123456789abcdef0123456789abcdef01234567".into(),
+        spooled: false,
+        server_version: "17.6".into(),
+        kept: Vec::new(),
+    }
+}
+
+/// A proof that failed.
+fn failed_verify() -> Job {
+    Job {
+        id: Ulid::nil().to_string(),
+        kind: JobKind::Verify,
+        operator: "schedule".into(),
+        started_at: at(-90),
+        ended_at: Some(at(-80)),
+        message: String::new(),
+        bytes_done: 0,
+        bytes_total: 0,
+        failure: Some(
+            Failure::new(FailureKind::Other, "a byte is not what it was")
+                .next("take another snapshot"),
+        ),
+        snapshot: Some(snapshot()),
+        forgotten: Vec::new(),
     }
 }
 
@@ -85,6 +123,7 @@ fn fleet() -> FleetStatus {
         health: None,
         schema: Some(Schema::NoDatabase),
         last_snapshot: None,
+        last_verified: None,
         ..healthy()
     };
     let gone = Error::unreachable("node-4 cannot be reached at 127.0.10.4:7443");
@@ -118,4 +157,43 @@ fn a_check_complains_of_more_than_silence() {
     let checked = fleet.error(true).unwrap();
     assert_eq!((checked.exit_code(), checked.others.len()), (6, 1));
     assert_eq!(checked.others[0].exit_code(), 5);
+}
+
+#[test]
+fn without_a_good_snapshot_a_check_fails_though_users_are_served() {
+    let worried = NodeStatus {
+        jobs: vec![failed_verify()],
+        snapshot_overdue: Some("the last verified snapshot is 3 days old".into()),
+        replaced_databases: vec!["togather_before_01K".into()],
+        ..healthy()
+    };
+    let fleet = FleetStatus::of("harbour", vec![(node(1), Ok(worried))], at(0));
+    assert_eq!(fleet.error(false), None);
+    let error = fleet.error(true).unwrap();
+    assert_eq!(error.exit_code(), 1);
+    assert_eq!(error.next, ["take another snapshot"]);
+    insta::assert_snapshot!(fleet.text());
+}
+
+#[test]
+fn a_job_under_way_is_what_the_node_is_at() {
+    let busy = NodeStatus {
+        jobs: vec![
+            Job {
+                ended_at: None,
+                message: "restoring beside the live database".into(),
+                failure: None,
+                ..failed_verify()
+            },
+            failed_verify(),
+        ],
+        last_verified: None,
+        ..healthy()
+    };
+    let text = FleetStatus::of("harbour", vec![(node(1), Ok(busy))], at(0)).text();
+    assert!(
+        text.contains("verify: restoring beside the live database"),
+        "{text}"
+    );
+    assert!(text.contains("1 min ago (unproven)"), "{text}");
 }

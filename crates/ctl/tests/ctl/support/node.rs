@@ -79,6 +79,18 @@ pub(crate) struct State {
     pub(crate) cuts: VecDeque<Cut>,
     pub(crate) lacks_image: bool,
     pub(crate) image: Vec<u8>,
+    /// Newest first.
+    pub(crate) snapshots: Vec<v1::Snapshot>,
+    pub(crate) orphans: Vec<String>,
+    pub(crate) jobs: Vec<v1::Job>,
+    /// The jobs that somebody has seen near their end.
+    pub(crate) seen: Vec<String>,
+    /// The orders for jobs, as often as they came.
+    pub(crate) orders: Vec<v1::command::Body>,
+    /// What becomes of the answers to these orders.
+    pub(crate) lost_answers: VecDeque<Cut>,
+    pub(crate) snapshot_overdue: String,
+    pub(crate) replaced_databases: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -275,10 +287,27 @@ impl Inner {
                 let stuck = Failure::new(FailureKind::Stuck, "the old slot does not start");
                 self.end(&operation, to, Some((OperationState::Stuck, stuck)));
             }
-            Script::Vanish => {
-                self.ticks.send_replace(VANISHED);
-            }
+            Script::Vanish => self.vanish(),
         }
+    }
+
+    /// Is never heard of again.
+    pub(crate) fn vanish(&self) {
+        self.ticks.send_replace(VANISHED);
+    }
+
+    /// Changes a job, and lets those who watch it know.
+    pub(crate) fn change_job(&self, id: &str, change: impl FnOnce(&mut v1::Job)) {
+        let mut state = self.state();
+        change(state.jobs.iter_mut().find(|job| job.id == id).unwrap());
+        drop(state);
+        self.tick();
+    }
+
+    /// Somebody has seen this job near its end.
+    pub(crate) fn saw_job(&self, id: String) {
+        self.state().seen.push(id);
+        self.tick();
     }
 
     fn end(&self, operation: &Operation, to: Live, failed: Option<(OperationState, Failure)>) {

@@ -23,13 +23,17 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 
-use super::node::{Cut, Inner};
+use super::{
+    jobs,
+    node::{Cut, Inner},
+};
 
 type Answer<T> = Result<Response<T>, Status>;
 
 pub(super) fn routes(node: &Arc<Inner>) -> Routes {
     Routes::new(DeploymentServiceServer::new(Service(Arc::clone(node))))
         .add_service(NodeServiceServer::new(Service(Arc::clone(node))))
+        .add_service(jobs::service(node))
         .prepare()
 }
 
@@ -227,6 +231,8 @@ impl NodeService for Service {
                 .find(|operation| running(operation.state) == wanted)
                 .cloned()
         };
+        let is_verified = |snapshot: &&v1::Snapshot| snapshot.verified_at.is_some();
+        let verified = state.snapshots.iter().find(is_verified);
         Ok(Response::new(v1::NodeStatus {
             node: self.0.name.clone(),
             node_id: self.0.id.to_string(),
@@ -238,7 +244,7 @@ impl NodeService for Service {
                 ..v1::Health::default()
             }),
             schema: Some(None.into()),
-            last_snapshot: None,
+            last_snapshot: state.snapshots.first().cloned(),
             lease: state
                 .lease
                 .clone()
@@ -247,6 +253,10 @@ impl NodeService for Service {
             running: find(true).map(Into::into),
             last: find(false).map(Into::into),
             drift: Vec::new(),
+            last_verified: verified.cloned(),
+            jobs: state.jobs.clone(),
+            snapshot_overdue: state.snapshot_overdue.clone(),
+            replaced_databases: state.replaced_databases.clone(),
         }))
     }
 
