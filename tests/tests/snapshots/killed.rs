@@ -194,7 +194,7 @@ async fn killed_in_the_middle_of_a_proof_it_leaves_no_scratch_and_no_file() {
     assert!(there.is_err(), "{path} is left behind");
     assert_eq!(
         shelf.dumps.list().await.unwrap(),
-        [taken.clone()],
+        std::slice::from_ref(&taken),
         "not verified"
     );
     shelf.prove(&taken, operation).await.unwrap();

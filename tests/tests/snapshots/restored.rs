@@ -61,7 +61,10 @@ async fn a_restore_is_row_for_row_and_so_is_the_way_back() {
     shelf.postgres.swap(&beside, &aside).await.unwrap();
     shelf.postgres.swap(&beside, &aside).await.unwrap();
     assert_eq!(shelf.live_rows().await, before);
-    assert_eq!(shelf.postgres.replaced().await.unwrap(), [aside.clone()]);
+    assert_eq!(
+        shelf.postgres.replaced().await.unwrap(),
+        std::slice::from_ref(&aside)
+    );
     // What the agent itself had open is open again.
     shelf.postgres.schema().await.unwrap();
 
@@ -70,7 +73,7 @@ async fn a_restore_is_row_for_row_and_so_is_the_way_back() {
     shelf.postgres.swap(&aside, &aside_again).await.unwrap();
     assert_eq!(shelf.live_rows().await, after);
     let kept = shelf.postgres.replaced().await.unwrap();
-    assert_eq!(kept, [aside_again.clone()]);
+    assert_eq!(kept, std::slice::from_ref(&aside_again));
 
     let error = shelf.postgres.drop_replaced(&shelf.database.name).await;
     assert!(told(&error.unwrap_err()).contains("not one that was replaced"));
@@ -133,7 +136,7 @@ async fn another_nodes_place_can_be_restored_from_and_is_left_as_it_is() {
             .await
             .unwrap()
             .snapshots,
-        [taken.clone()]
+        std::slice::from_ref(&taken)
     );
     let restored = dumps.restore(Some(&place), taken.id, job, &|_| ()).await;
     assert_eq!(restored.unwrap().rows, taken.rows);

@@ -51,7 +51,10 @@ async fn what_the_store_did_not_take_is_brought_there_later() {
     assert!(matches!(manual, SnapshotError::Store { .. }), "{manual:?}");
     let taken = away.dumps.create(&scheduled(), &|_| ()).await.unwrap();
     assert!(taken.spooled);
-    assert_eq!(away.dumps.spooled().await.unwrap(), [taken.clone()]);
+    assert_eq!(
+        away.dumps.spooled().await.unwrap(),
+        std::slice::from_ref(&taken)
+    );
     assert!(away.dumps.deliver().await.is_err(), "still away");
     assert_eq!(
         away.dumps.spooled().await.unwrap().len(),
@@ -61,7 +64,7 @@ async fn what_the_store_did_not_take_is_brought_there_later() {
 
     fs::remove_file(&away.file).unwrap();
     let delivered = away.dumps.deliver().await.unwrap();
-    assert_eq!(delivered, [taken.dump.clone()]);
+    assert_eq!(delivered, std::slice::from_ref(&taken.dump));
     assert_eq!(away.dumps.spooled().await.unwrap(), []);
     assert_eq!(fs::read_dir(&away.spool).unwrap().count(), 0);
     let listed = away.dumps.list().await.unwrap();
