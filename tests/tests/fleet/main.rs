@@ -13,4 +13,5 @@ mod load;
 mod readme;
 mod refused;
 mod rollout;
+mod snapshots;
 mod unreachable;
