@@ -59,7 +59,9 @@ async fn proven_snapshot(fleet: &Fleet, node: &str) -> String {
     let newest = &list["nodes"][0]["snapshots"][0];
     assert!(newest["verified_at"].is_string(), "{list:#}");
     assert!(
-        newest["kept"].as_array().is_some_and(|why| !why.is_empty()),
+        newest["reasons"]
+            .as_array()
+            .is_some_and(|why| !why.is_empty()),
         "{list:#}"
     );
     newest["id"].as_str().expect("an id").to_owned()
