@@ -65,8 +65,14 @@ mod tests {
             format!("localhost:5000/team/app@{digest}")
         );
         for (wrong, words) in [
-            ("ghcr.io/team/app:1.0".to_owned(), "docker image inspect"),
-            (format!("ghcr.io/team/app:1.0@{digest}"), "leave `:1.0` out"),
+            (
+                "registry.example.org/team/app:1.0".to_owned(),
+                "docker image inspect",
+            ),
+            (
+                format!("registry.example.org/team/app:1.0@{digest}"),
+                "leave `:1.0` out",
+            ),
             ("app@sha256:abc".to_owned(), "64 hexadecimal digits"),
         ] {
             let error = image(&wrong).unwrap_err();

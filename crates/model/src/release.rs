@@ -50,7 +50,7 @@ pub struct Release {
 pub enum Image {
     /// Pulled from a registry by digest.
     Registry {
-        /// Registry and repository, without tag or digest: `ghcr.io/togather-foundation/server`.
+        /// Registry and repository, without tag or digest: `registry.example.org/togather/server`.
         repository: String,
         /// The manifest's digest.
         digest: Digest,

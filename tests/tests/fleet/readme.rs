@@ -89,7 +89,7 @@ async fn every_command_of_the_readme_works() {
                 "\"$(git rev-parse HEAD)\"",
                 release["git_commit"].as_str().unwrap(),
             )
-            .replace("ghcr.io/togather-foundation/server@sha256:…", &image)
+            .replace("registry.example.org/togather/server@sha256:…", &image)
             .replace("server scrape sync", "sample-server sync");
         if line.contains(" rollout ") || line.contains(" rollback ") {
             line.push_str(" --soak 0s");

@@ -56,6 +56,7 @@ impl Store {
             .collect();
         let read: Vec<Result<Manifest, String>> =
             stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        self.keep_small(|name| listed.contains_key(name));
         let mut survey = Survey::default();
         for manifest in read {
             match manifest {
@@ -85,7 +86,10 @@ impl Store {
         name: &str,
         listed: &BTreeMap<String, ObjectMeta>,
     ) -> Result<Result<Manifest, String>, SnapshotError> {
-        let mut manifest: Manifest = match self.read(name).await? {
+        let Some(meta) = listed.get(name) else {
+            return Ok(Err(format!("{name} is gone")));
+        };
+        let mut manifest: Manifest = match self.read(name, meta).await? {
             Ok(manifest) => manifest,
             Err(e) => return Ok(Err(format!("{name} is no manifest ({e})"))),
         };
@@ -109,8 +113,8 @@ impl Store {
             )));
         }
         manifest.spooled = self.at_most().is_some();
-        if listed.contains_key(&names.verified()) {
-            match self.read::<Verified>(&names.verified()).await? {
+        if let Some(meta) = listed.get(&names.verified()) {
+            match self.read::<Verified>(&names.verified(), meta).await? {
                 Ok(mark) if mark.id == manifest.id && mark.sha256 == manifest.sha256 => {
                     manifest.verified_at = Some(mark.verified_at);
                 }

@@ -1,7 +1,11 @@
 //! The store, and the constant memory with which large objects go into and come out of it.
 
 use std::{
-    io, os::unix::fs::DirBuilderExt, path::Path as FolderPath, path::PathBuf, sync::Arc,
+    collections::BTreeMap,
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path as FolderPath, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -48,6 +52,14 @@ pub(super) struct Store {
     folder: Option<PathBuf>,
     /// What a spool may hold, in bytes; `None`: it is none.
     at_most: Option<u64>,
+    /// The small objects as they were last read: status asks for all of them each time.
+    small: Arc<Mutex<BTreeMap<String, Small>>>,
+}
+
+/// A small object, and what the listing said of it when it was read.
+struct Small {
+    listed: ObjectMeta,
+    bytes: Bytes,
 }
 
 impl Store {
@@ -76,6 +88,7 @@ impl Store {
                 folder: Some(folder),
                 uploads: None,
                 at_most: None,
+                small: Arc::default(),
             });
         }
         // By prefix: object_store would take a mere `TIMEOUT` or `REGION` for its own as well.
@@ -133,6 +146,7 @@ impl Store {
             prefix,
             folder: None,
             at_most: None,
+            small: Arc::default(),
         }
     }
 
@@ -254,15 +268,37 @@ impl Store {
             .map_err(|e| SnapshotError::store(format!("take {name}"), &e))
     }
 
-    /// Reads a small object; the inner error says why it makes no sense.
+    /// Reads a small object that was listed, unless it is the same as last time; the inner error
+    /// says why it makes no sense.
     pub(super) async fn read<T: DeserializeOwned>(
         &self,
         name: &str,
+        listed: &ObjectMeta,
     ) -> Result<Result<T, serde_json::Error>, SnapshotError> {
+        let known = self.small().get(name).and_then(|small| {
+            (small.listed == *listed).then(|| serde_json::from_slice(&small.bytes))
+        });
+        if let Some(known) = known {
+            return Ok(known);
+        }
         let failed = |e: object_store::Error| SnapshotError::store(format!("give {name}"), &e);
         let found = self.objects.get(&self.path(name)).await.map_err(failed)?;
         let bytes = found.bytes().await.map_err(failed)?;
-        Ok(serde_json::from_slice(&bytes))
+        let read = serde_json::from_slice(&bytes);
+        let listed = listed.clone();
+        self.small()
+            .insert(name.to_owned(), Small { listed, bytes });
+        Ok(read)
+    }
+
+    /// Keeps in memory only what is still there.
+    pub(super) fn keep_small(&self, there: impl Fn(&str) -> bool) {
+        self.small().retain(|name, _| there(name));
+    }
+
+    /// A poisoned lock means a panic elsewhere; the map is whole.
+    fn small(&self) -> MutexGuard<'_, BTreeMap<String, Small>> {
+        self.small.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads a small object of this size as it is.

@@ -280,6 +280,9 @@ mod tests {
     #[test]
     fn docker_hubs_own_name_is_left_out() {
         assert_eq!(short("docker.io/library/postgres:17"), "postgres:17");
-        assert_eq!(short("ghcr.io/togather/server"), "ghcr.io/togather/server");
+        assert_eq!(
+            short("registry.example.org/togather/server"),
+            "registry.example.org/togather/server"
+        );
     }
 }
