@@ -122,7 +122,7 @@ async fn check_database(database: &PgPool) -> (Check, Option<PoolConnection<Post
         sqlx::query("SELECT 1").execute(&mut *connection).await?;
         Ok(connection)
     };
-    let (check, connection) = match in_time(asking).await {
+    let (check, connection) = match in_time(Box::pin(asking)).await {
         Ok(connection) => {
             let check = Check::new(Verdict::Pass, "PostgreSQL answers");
             (check, Some(connection))
