@@ -106,6 +106,14 @@ impl Client {
         self.understand(NodeStatus::try_from(wire))
     }
 
+    /// Whether the node can be reached and lets us in; it is asked for next to nothing.
+    ///
+    /// # Errors
+    /// The node could not be reached, or refuses.
+    pub async fn reach(&self) -> Result<()> {
+        self.history(1, None).await.map(drop)
+    }
+
     /// The rollouts the node remembers, newest first; or only this one.
     ///
     /// # Errors

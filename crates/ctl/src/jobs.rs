@@ -80,7 +80,7 @@ struct Watcher<'a> {
 impl Watcher<'_> {
     async fn carry_out(&self, order: &Order) -> Result<Job> {
         // A node that cannot be reached from the start is told at once: nothing was ordered yet.
-        self.client.status().await?;
+        self.client.reach().await?;
         let id = Ulid::generate();
         let begun = self.insist(|| self.client.begin_job(id, order)).await;
         let begun = begun.map_err(|error| self.unknown(error))?;

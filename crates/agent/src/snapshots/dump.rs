@@ -58,7 +58,6 @@ impl Dumps {
         say: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
         let failed = |e| DatabaseError::from_sqlx("the view to be dumped could not be opened", e);
-        let globals = self.globals(store, wanted, names).await?;
         // A dump is never larger than the database.
         let at_most = self.database.bytes().await?;
         let mut session = self.database.session("togather-agent").await?;
@@ -74,7 +73,8 @@ impl Dumps {
         let counted = async { Ok(Contents::count(&mut view).await?) };
         let upload = store.upload(&names.dump(), at_most).await?;
         let dumped = self.dump(upload, wanted, &snapshot, say);
-        let (contents, (bytes, sha256)) = tokio::try_join!(counted, dumped)?;
+        let globals = self.globals(store, wanted, names);
+        let (contents, globals, (bytes, sha256)) = tokio::try_join!(counted, globals, dumped)?;
         view.rollback().await.map_err(failed)?;
         let manifest = Manifest {
             format: FORMAT.to_owned(),
