@@ -9,6 +9,8 @@
 
 #[path = "snapshots/bucket.rs"]
 mod bucket;
+#[path = "snapshots/doubtful.rs"]
+mod doubtful;
 #[path = "snapshots/interrupted.rs"]
 mod interrupted;
 #[path = "snapshots/killed.rs"]
@@ -152,8 +154,10 @@ fn settings(folder: &Path) -> SnapshotSettings {
             min_verified: 1,
             ..Policy::default()
         },
+        origin: None,
         uploads: None,
         spool: None,
+        min_disk_free: 0,
     }
 }
 
@@ -429,20 +433,20 @@ async fn pruning_keeps_what_is_asked_for_and_removes_all_parts_of_the_rest() {
     };
 
     assert_eq!(
-        shelf.dumps.prune(&[], after(6)).await.unwrap(),
+        shelf.dumps.prune(&[], after(6)).await.forgotten,
         [""; 0],
         "all are young"
     );
-    let needed = shelf.dumps.prune(&[target], after(30)).await.unwrap();
+    let needed = shelf.dumps.prune(&[target], after(30)).await.forgotten;
     assert_eq!(
         needed,
         [taken[1].dump.as_str()],
         "a rollback needs the first"
     );
-    let pruned = shelf.dumps.prune(&[], after(30)).await.unwrap();
+    let pruned = shelf.dumps.prune(&[], after(30)).await.forgotten;
     assert_eq!(pruned, [taken[0].dump.as_str()]);
     assert_eq!(
-        shelf.dumps.prune(&[], after(9000)).await.unwrap(),
+        shelf.dumps.prune(&[], after(9000)).await.forgotten,
         [""; 0],
         "never the last verified one"
     );

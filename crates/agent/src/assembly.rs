@@ -19,7 +19,7 @@ use crate::{
     node::Node,
     reload::Reloaded,
     server::{Tls, TlsFilesError},
-    snapshots::{Dumps, SnapshotError, SnapshotSettings, Spool},
+    snapshots::{Dumps, Origin, SnapshotError, SnapshotSettings, Spool},
     state::{State, StateError},
     traffic::Caddy,
 };
@@ -128,12 +128,17 @@ impl Parts {
                 weekly: deployment.database.snapshots.weekly,
                 monthly: deployment.database.snapshots.monthly,
             },
+            origin: Some(Origin {
+                fleet: agent.fleet,
+                node: agent.node.name.to_string(),
+            }),
             uploads: Some(agent.state.join("uploads")),
             // A store on this very disk is never away.
             spool: (agent.snapshots.store.scheme() != "file").then(|| Spool {
                 folder: agent.state.join("spool"),
                 at_most: agent.snapshots.spool,
             }),
+            min_disk_free: deployment.strategy.min_disk_free,
         };
         let dumps = Dumps::new(snapshots, docker.clone(), Arc::clone(&database));
         Ok(Self {

@@ -56,6 +56,9 @@ pub trait Database: Send + Sync {
     /// Drops this operation's scratch database, if there is one.
     async fn drop_scratch(&self, operation: Ulid) -> Result<(), DatabaseError>;
 
+    /// The operations whose scratch databases are there.
+    async fn scratch(&self) -> Result<Vec<Ulid>, DatabaseError>;
+
     /// The live database's name.
     fn live_name(&self) -> &str;
 
@@ -82,10 +85,12 @@ pub struct Migrated {
     pub version: Option<u64>,
 }
 
+const SCRATCH: &str = "togather_scratch_";
+
 /// The name of an operation's scratch database: `togather_scratch_` and its ULID in lower case.
 #[must_use]
 pub fn scratch_name(operation: Ulid) -> String {
-    format!("togather_scratch_{}", operation.to_string().to_lowercase())
+    format!("{SCRATCH}{}", operation.to_string().to_lowercase())
 }
 
 /// Where the database is, and how it is to be treated.
@@ -250,6 +255,10 @@ impl Database for Postgres {
 
     async fn drop_scratch(&self, operation: Ulid) -> Result<(), DatabaseError> {
         self.drop_scratch_database(operation).await
+    }
+
+    async fn scratch(&self) -> Result<Vec<Ulid>, DatabaseError> {
+        self.scratch_databases().await
     }
 
     fn live_name(&self) -> &str {

@@ -6,6 +6,7 @@
 
 mod app;
 mod job;
+pub mod replaced;
 mod restore;
 mod resume;
 mod work;
@@ -47,7 +48,6 @@ pub struct Jobs {
 struct Done {
     message: String,
     snapshot: Option<Manifest>,
-    forgotten: Vec<String>,
 }
 
 impl Done {
@@ -85,6 +85,15 @@ impl Task<'_> {
         });
     }
 
+    /// These are gone for good, however the job ends.
+    fn forgot(&self, names: &[String]) {
+        self.current.send_modify(|current| {
+            if let Some(job) = current {
+                job.forgotten = names.to_vec();
+            }
+        });
+    }
+
     async fn keep(&self, swap: &Swap) -> Result<(), Failure> {
         let kept = self.node.state.keep_swap(self.id, swap).await;
         kept.map_err(|e| unreadable(&e))
@@ -111,6 +120,27 @@ impl Jobs {
     /// Another job or an operation is under way, somebody else has the node's lease, or another
     /// database is meant. Nothing was begun.
     pub async fn begin(
+        &self,
+        id: Ulid,
+        operator: &str,
+        work: Work,
+        typed: Option<&str>,
+    ) -> Result<Job, Failure> {
+        // On its own: whoever orders it may hang up between its entry in the state and its start.
+        let (this, operator) = (self.clone(), operator.to_owned());
+        let typed = typed.map(str::to_owned);
+        let beginning = tokio::spawn(async move {
+            this.begin_whole(id, &operator, work, typed.as_deref())
+                .await
+        });
+        beginning.await.unwrap_or_else(|broken| {
+            let what = "beginning the job was broken off";
+            Err(Failure::caused_by(FailureKind::Other, what, &broken)
+                .next("look at the agent's journal on the node"))
+        })
+    }
+
+    async fn begin_whole(
         &self,
         id: Ulid,
         operator: &str,
@@ -224,7 +254,6 @@ impl Jobs {
             Ok(done) => {
                 job.message = done.message;
                 job.snapshot = done.snapshot;
-                job.forgotten = done.forgotten;
                 tracing::info!(job = %job.id, kind = job.kind.as_str(), job.message, "job done");
             }
             Err(failure) => {
@@ -233,9 +262,14 @@ impl Jobs {
                 job.failure = Some(failure);
             }
         }
-        // If it cannot be written it stays open, and is put in order at the next start.
-        if let Err(error) = self.node.state.end_job(&job).await {
-            tracing::error!(%error, job = %job.id, "the job's ending was not written");
+        // Nothing else begins before it is written: a full disk may have room again in a while.
+        while let Err(error) = self.node.state.end_job(&job).await {
+            tracing::error!(%error, job = %job.id, "the job's ending was not written; trying again");
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                // It stays open, and is put in order at the next start.
+                () = self.stopping.cancelled() => break,
+            }
         }
         self.current.send_replace(Some(job));
     }

@@ -155,6 +155,15 @@ impl Runner {
             // A new node owes nothing yet.
             return state.see_to(entry.kind, now).await;
         };
+        // A clock that was ahead once must not put off every run until that day.
+        let seen_to = match seen_to > now {
+            true => {
+                tracing::warn!(%seen_to, kind = entry.kind.as_str(), "the clock was ahead; the schedule goes on from now");
+                state.see_to(entry.kind, now).await?;
+                now
+            }
+            false => seen_to,
+        };
         let Some(mut due) = entry.cron.due(seen_to, now) else {
             return Ok(());
         };

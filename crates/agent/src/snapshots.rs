@@ -32,7 +32,7 @@ use url::Url;
 pub use self::{
     error::SnapshotError,
     forget::reasons,
-    manifest::{FORMAT, Globals, Manifest, Reason, Wanted},
+    manifest::{FORMAT, Globals, Manifest, Origin, Reason, Wanted},
     program::{Progress, Say},
     shelf::{Orphan, Survey},
 };
@@ -50,10 +50,10 @@ pub trait Snapshots: Send + Sync {
         on_progress: Say<'_>,
     ) -> Result<Manifest, SnapshotError>;
 
-    /// Reads the snapshot back, checks its SHA-256 and restores it into the scratch database of
-    /// this operation, where it stays until it is dropped; compares extensions, schema version,
-    /// catalogue fingerprint and row counts; marks it verified. After a failure no scratch database
-    /// is left.
+    /// Reads the snapshot back, its roles too, checks the SHA-256 of both and restores it into the
+    /// scratch database of this operation, where it stays until it is dropped; compares extensions,
+    /// schema version, catalogue fingerprint and row counts; marks it verified. What turns out not
+    /// to be whole loses the mark it may have. After a failure no scratch database is left.
     async fn prove(
         &self,
         snapshot: Ulid,
@@ -66,12 +66,8 @@ pub trait Snapshots: Send + Sync {
     async fn list(&self) -> Result<Vec<Manifest>, SnapshotError>;
 
     /// Forgets what neither the policy nor a release that can be rolled back to asks to keep, and
-    /// clears away what interrupted snapshots left. Returns the dumps' names.
-    async fn prune(
-        &self,
-        rollback_targets: &[RollbackTarget],
-        now: Timestamp,
-    ) -> Result<Vec<String>, SnapshotError>;
+    /// clears away what interrupted snapshots left.
+    async fn prune(&self, rollback_targets: &[RollbackTarget], now: Timestamp) -> Pruned;
 
     /// Everything in this place; without one, in the node's own.
     async fn survey(&self, place: Option<&Url>) -> Result<Survey, SnapshotError>;
@@ -93,14 +89,24 @@ pub trait Snapshots: Send + Sync {
     /// Ends what an interruption left running of this job: programs in the database's container.
     async fn end_programs(&self, job: Ulid) -> Result<(), SnapshotError>;
 
-    /// Clears away what an interruption left of this snapshot. Returns it if it is whole after all.
-    async fn clear_away(&self, wanted: &Wanted) -> Result<Option<Manifest>, SnapshotError>;
+    /// Clears away what an interruption left of the snapshot with this id. Returns it if it is whole
+    /// after all.
+    async fn clear_away(&self, snapshot: Ulid) -> Result<Option<Manifest>, SnapshotError>;
 
     /// The snapshots that wait on the node's own disk for the store, newest first.
     async fn spooled(&self) -> Result<Vec<Manifest>, SnapshotError>;
 
     /// Brings what is spooled to the store, oldest first. Returns the dumps' names.
     async fn deliver(&self) -> Result<Vec<String>, SnapshotError>;
+}
+
+/// What a pruning did: also one that did not come to its end has removed something for good.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// The dumps' names, and those of leftovers.
+    pub forgotten: Vec<String>,
+    /// What it could not do, or could not make sense of.
+    pub failure: Option<SnapshotError>,
 }
 
 /// Where snapshots go, what makes them, and which are kept.
@@ -113,11 +119,15 @@ pub struct SnapshotSettings {
     pub service: String,
     /// How long, and how many, are kept.
     pub retention: Policy,
+    /// Whose they are. What lies in the node's own place and is somebody else's is left alone.
+    pub origin: Option<Origin>,
     /// A folder of the node's own in which uploads under way are noted, so that what an
     /// interruption left of them in the store can be taken back; `None`: the store's own rules do.
     pub uploads: Option<PathBuf>,
     /// Where scheduled ones wait when the store does not take them; `None`: they fail.
     pub spool: Option<Spool>,
+    /// How many bytes of a local disk a snapshot must leave free.
+    pub min_disk_free: u64,
 }
 
 /// A folder of the node's own for snapshots that wait for the store.
@@ -133,6 +143,7 @@ pub struct Spool {
 pub struct Dumps {
     store: Store,
     spool: Option<Store>,
+    origin: Option<Origin>,
     /// One delivery at a time.
     delivering: Mutex<()>,
     service: String,
@@ -176,10 +187,13 @@ impl Dumps {
         exec: Arc<dyn Exec>,
         database: Arc<Postgres>,
     ) -> Result<Self, SnapshotError> {
+        let (origin, free) = (settings.origin, settings.min_disk_free);
+        let own = |store: Store| store.of(origin.clone()).leaving_free(free);
         let spool = settings.spool.as_ref().map(Store::spool).transpose()?;
         Ok(Self {
-            store,
-            spool,
+            store: own(store),
+            spool: spool.map(own),
+            origin: origin.clone(),
             delivering: Mutex::default(),
             service: settings.service,
             retention: settings.retention,
@@ -188,10 +202,11 @@ impl Dumps {
         })
     }
 
-    fn place(&self, place: Option<&Url>) -> Result<Store, SnapshotError> {
-        match place {
-            Some(place) => Store::at(place, None),
-            None => Ok(self.store.clone()),
+    /// The place of the node's own that this snapshot is in: the spool, if it waits there.
+    async fn holding(&self, snapshot: Ulid) -> &Store {
+        match &self.spool {
+            Some(spool) if spool.find(snapshot).await.is_ok() => spool,
+            _ => &self.store,
         }
     }
 }
@@ -218,10 +233,17 @@ impl Snapshots for Dumps {
         operation: Ulid,
         on_progress: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
-        let (store, proof) = (&self.store, Purpose::Proof);
+        let store = self.holding(snapshot).await;
+        let proof = Purpose::Proof;
         let proven = self.restore_and_compare(store, snapshot, operation, proof, on_progress);
-        let mut proven = proven.await?;
-        if let Err(e) = self.mark_verified(&mut proven).await {
+        let mut proven = match proven.await {
+            Ok(proven) => proven,
+            Err(e) => {
+                Self::doubt(store, snapshot, &e).await;
+                return Err(e);
+            }
+        };
+        if let Err(e) = Self::mark_verified(store, &mut proven).await {
             self.drop_copy(operation).await;
             return Err(e);
         }
@@ -236,16 +258,15 @@ impl Snapshots for Dumps {
         }
     }
 
-    async fn prune(
-        &self,
-        rollback_targets: &[RollbackTarget],
-        now: Timestamp,
-    ) -> Result<Vec<String>, SnapshotError> {
+    async fn prune(&self, rollback_targets: &[RollbackTarget], now: Timestamp) -> Pruned {
         self.forget_by_policy(rollback_targets, now).await
     }
 
     async fn survey(&self, place: Option<&Url>) -> Result<Survey, SnapshotError> {
-        self.place(place)?.survey().await
+        match place {
+            Some(place) => Store::at(place, None)?.survey().await,
+            None => self.survey().await,
+        }
     }
 
     fn retention(&self) -> &Policy {
@@ -259,12 +280,23 @@ impl Snapshots for Dumps {
         operation: Ulid,
         on_progress: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
-        let store = self.place(place)?;
+        let store = match place {
+            Some(place) => Store::at(place, None)?,
+            None => self.holding(snapshot).await.clone(),
+        };
         let (own, its_use) = (place.is_none(), Purpose::Use);
         let restored = self.restore_and_compare(&store, snapshot, operation, its_use, on_progress);
-        let mut restored = restored.await?;
+        let mut restored = match restored.await {
+            Ok(restored) => restored,
+            Err(e) => {
+                if own {
+                    Self::doubt(&store, snapshot, &e).await;
+                }
+                return Err(e);
+            }
+        };
         // It has just been proven; another node's marks are not ours to make.
-        if own && let Err(error) = self.mark_verified(&mut restored).await {
+        if own && let Err(error) = Self::mark_verified(&store, &mut restored).await {
             tracing::warn!(%error, "a restored snapshot could not be marked as verified");
         }
         Ok(restored)
@@ -274,8 +306,8 @@ impl Snapshots for Dumps {
         self.end_programs_of(job).await
     }
 
-    async fn clear_away(&self, wanted: &Wanted) -> Result<Option<Manifest>, SnapshotError> {
-        self.clear_away_interrupted(wanted).await
+    async fn clear_away(&self, snapshot: Ulid) -> Result<Option<Manifest>, SnapshotError> {
+        self.clear_away_interrupted(snapshot).await
     }
 
     async fn spooled(&self) -> Result<Vec<Manifest>, SnapshotError> {

@@ -27,7 +27,7 @@ use ulid::Ulid;
 pub use self::{
     connect::ConnectError,
     image::Archive,
-    snapshots::{Job, JobKind, Jobs, Order, Shelf, Snapshot},
+    snapshots::{Job, JobKind, Jobs, Order, Replaced, Shelf, Snapshot},
     status::{Check, Health, NodeStatus, RolloutRecord},
 };
 use crate::{

@@ -73,7 +73,8 @@ pub enum Reason {
     OfItsWeek,
     /// It is the newest verified one of its month.
     OfItsMonth,
-    /// It is the newest verified one with the schema of a release that can be rolled back to.
+    /// It is the newest verified one with the schema of a release that can be rolled back to, or
+    /// the newest of them if none is verified.
     RollbackNeedsIt {
         /// The release's version.
         version: String,
@@ -142,7 +143,13 @@ pub fn judge(
             }
         }
         for target in rollback_targets {
-            let needed = verified.iter().find(|s| s.schema == Some(target.schema));
+            let has_schema = |s: &&Facts| s.schema == Some(target.schema);
+            let proven = verified.iter().copied().find(has_schema);
+            // One that was never proven is better than none.
+            let needed = proven.or_else(|| {
+                let all = snapshots.iter().filter(has_schema);
+                all.max_by_key(|s| (s.taken_at, s.id))
+            });
             if needed.is_some_and(|s| s.id == snapshot.id) {
                 reasons.push(Reason::RollbackNeedsIt {
                     version: target.version.clone(),

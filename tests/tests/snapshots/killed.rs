@@ -143,7 +143,7 @@ async fn killed_in_the_middle_of_a_dump_it_leaves_no_object_no_parts_and_no_prog
         "nothing half-made is listed"
     );
     next.end_programs(wanted.id).await.unwrap();
-    assert_eq!(next.clear_away(&wanted).await.unwrap(), None);
+    assert_eq!(next.clear_away(wanted.id).await.unwrap(), None);
     assert_eq!(unfinished(&root), 0);
     let server = shelf.database.server;
     until("its programs have ended", || async {
@@ -249,4 +249,18 @@ async fn a_store_lost_in_the_middle_of_a_dump_is_told_and_leaves_nothing_for_lon
     let taken = back.create(&crate::wanted(), &|_| ()).await.unwrap();
     assert_eq!(unfinished(&root), 0);
     assert_eq!(back.list().await.unwrap(), [taken]);
+}
+
+/// An upload id that the store does not know as one: some answer 400, some 403.
+#[tokio::test]
+async fn an_upload_that_cannot_be_taken_back_keeps_no_other_from_being_taken() {
+    let shelf = Shelf::new().await;
+    let port = s3(&shelf._keep.path().join("s3")).await;
+    let notes = shelf._keep.path().join("uploads");
+    fs::create_dir_all(&notes).unwrap();
+    fs::write(notes.join("old.dump"), "node-1/old.dump\nno upload's id").unwrap();
+    let agent = agent(&shelf, port, shared(docker(&shelf)));
+    let taken = agent.create(&wanted(), &|_| ()).await.unwrap();
+    assert_eq!(agent.list().await.unwrap(), [taken]);
+    assert!(notes.join("old.dump").exists(), "it is tried again");
 }

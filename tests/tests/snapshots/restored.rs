@@ -181,7 +181,7 @@ async fn what_an_interruption_left_of_a_snapshot_is_cleared_away() {
     let wanted = wanted();
     let whole = shelf.dumps.create(&wanted, &|_| ()).await.unwrap();
     assert_eq!(
-        shelf.dumps.clear_away(&wanted).await.unwrap(),
+        shelf.dumps.clear_away(wanted.id).await.unwrap(),
         Some(whole.clone())
     );
 
@@ -189,8 +189,8 @@ async fn what_an_interruption_left_of_a_snapshot_is_cleared_away() {
     let manifest = whole.dump.replace(".dump", ".manifest.json");
     fs::remove_file(shelf.folder.join(manifest)).unwrap();
     fs::write(shelf.folder.join(format!("{}#1", whole.dump)), "PGDMP").unwrap();
-    assert_eq!(shelf.dumps.clear_away(&wanted).await.unwrap(), None);
-    assert_eq!(shelf.dumps.clear_away(&wanted).await.unwrap(), None);
+    assert_eq!(shelf.dumps.clear_away(wanted.id).await.unwrap(), None);
+    assert_eq!(shelf.dumps.clear_away(wanted.id).await.unwrap(), None);
     let left = shelf.files();
     assert!(
         left.iter().all(|name| !name.starts_with(&whole.dump)),

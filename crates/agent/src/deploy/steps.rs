@@ -8,7 +8,7 @@ use togather_model::{
 };
 use tokio::time::Instant;
 
-use super::{Deployment, journal::new_id, progress::signs_of_life};
+use super::{Deployment, progress::signs_of_life};
 use crate::{
     containers::App,
     health::{Answer, HealthError},
@@ -118,7 +118,8 @@ impl Deployment<'_> {
         };
         let now = self.node.host.now();
         let wanted = Wanted {
-            id: new_id(now),
+            // So that an interruption's leftovers of it are found by the operation alone.
+            id: self.operation.id,
             at: now,
             reason: Reason::PreMigration,
             git_commit: self.plan.from.as_ref().map_or_else(
@@ -472,9 +473,9 @@ async fn prune_snapshots(deployment: &Deployment<'_>, kept: &[Release]) -> Resul
     let targets: Vec<RollbackTarget> = kept.iter().map(target).collect();
     let node = deployment.node;
     let pruned = node.snapshots.prune(&targets, node.host.now()).await;
-    pruned.map(|_| ()).map_err(|e| {
-        Failure::caused_by(FailureKind::Other, "old snapshots were not forgotten", &e)
-            .next("look at the snapshot store")
+    pruned.failure.map_or(Ok(()), |e| {
+        let what = "old snapshots were not all forgotten";
+        Err(Failure::caused_by(FailureKind::Other, what, &e).next("look at the snapshot store"))
     })
 }
 

@@ -18,6 +18,7 @@ impl Deployment<'_> {
     }
 
     async fn drop_scratch(&self) -> Result<String, Failure> {
+        self.clear_away_snapshot().await;
         let dropped = self.node.database.drop_scratch(self.operation.id).await;
         dropped.map_err(|e| {
             let name = crate::database::scratch_name(self.operation.id);
@@ -31,6 +32,18 @@ impl Deployment<'_> {
             ))
         })?;
         Ok("the scratch database is gone".into())
+    }
+
+    /// What an interruption left of the operation's own snapshot; one that is whole stays. What
+    /// cannot be cleared away now is no snapshot all the same, and pruning finds it.
+    async fn clear_away_snapshot(&self) {
+        let (snapshots, id) = (&self.node.snapshots, self.operation.id);
+        if let Err(error) = snapshots.end_programs(id).await {
+            tracing::warn!(%error, operation = %id, "its programs may still run beside the database");
+        }
+        if let Err(error) = snapshots.clear_away(id).await {
+            tracing::warn!(%error, operation = %id, "parts of its snapshot may be left in the store");
+        }
     }
 
     async fn stay_on_schema(&self) -> String {

@@ -40,7 +40,7 @@ impl Task<'_> {
             Work::Create(wanted) => {
                 let ended = node.snapshots.end_programs(wanted.id).await;
                 ended.map_err(|e| failed("the interrupted programs were not ended", &e))?;
-                let whole = match node.snapshots.clear_away(wanted).await {
+                let whole = match node.snapshots.clear_away(wanted.id).await {
                     Ok(whole) => whole,
                     // Waiting for the store would keep the next snapshot from the spool.
                     Err(error) => {

@@ -280,3 +280,40 @@ async fn a_job_is_watched_to_its_end_and_remembered() {
     let unknown = jobs.watch(other, CancellationToken::new()).await.unwrap();
     assert!(unknown.is_none());
 }
+
+#[tokio::test]
+async fn an_order_goes_on_when_whoever_gave_it_hangs_up() {
+    let world = world().await;
+    let jobs = Jobs::new(world.node());
+    let id = Ulid::from_parts(20, 0);
+    // Asked once, and then dropped as a server drops what its client has left.
+    let begun = futures::FutureExt::now_or_never(jobs.begin(id, "alice", Work::Prune, None));
+    assert!(begun.is_none());
+    let ended = async {
+        loop {
+            match world.state.job(id).await.unwrap() {
+                Some(job) if job.ended_at.is_some() => break job,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
+    assert_eq!(ended.unwrap().failure, None);
+}
+
+#[tokio::test]
+async fn a_prune_drops_the_scratch_databases_of_nobody() {
+    let world = world().await;
+    let left = Ulid::from_parts(30, 0);
+    let node = world.node();
+    node.snapshots.prove(SNAPSHOT, left, &|_| ()).await.unwrap();
+    assert_eq!(world.facts().scratch_databases, 1);
+    run(&world, JOB, Work::Prune).await.unwrap().unwrap();
+    let told = world.state.job(JOB).await.unwrap().unwrap();
+    assert!(
+        told.message.contains("togather_scratch_"),
+        "{}",
+        told.message
+    );
+    assert_serves(&world, "pruned");
+}

@@ -1,13 +1,18 @@
 //! Taking, proving and forgetting snapshots.
 
+use std::time::Duration;
+
 use togather_model::{Failure, FailureKind, Ulid};
 use url::Url;
 
-use super::{Done, Task, Which, Work, restore::failed};
+use super::{Done, Task, Which, Work, replaced, restore::failed};
 use crate::{
-    database::replaced_by,
-    snapshots::{Manifest, Progress, Wanted},
+    database::scratch_name,
+    snapshots::{Manifest, Progress, Pruned, Wanted},
 };
+
+/// So far ahead of now a snapshot's time may be.
+const SKEW: Duration = Duration::from_mins(5);
 
 impl Task<'_> {
     /// Does what was ordered.
@@ -56,7 +61,12 @@ impl Task<'_> {
         self.say(Progress::stage("looking for the snapshot"));
         let found = match which {
             Which::This(id) => self.find(None, |manifest| manifest.id == id).await?,
-            Which::Newest | Which::NewestUnproven => self.find(None, |_| true).await?,
+            Which::Newest | Which::NewestUnproven => {
+                // One that a wrong clock dated in the future must not stand for every newer one.
+                let soon = self.node.host.now() + SKEW;
+                self.find(None, |manifest| manifest.taken_at <= soon)
+                    .await?
+            }
         };
         let Some(found) = found else {
             return match which {
@@ -94,9 +104,12 @@ impl Task<'_> {
         })?;
         self.say(Progress::stage("forgetting what nothing asks to keep"));
         let now = node.host.now();
-        let forgotten = node.snapshots.prune(&targets, now).await;
-        let forgotten = forgotten.map_err(|e| failed("pruning did not finish", &e))?;
-        let dropped = self.drop_old_replaced().await?;
+        let Pruned { forgotten, failure } = node.snapshots.prune(&targets, now).await;
+        self.forgot(&forgotten);
+        let pruned = failure.map_or(Ok(()), |e| Err(failed("pruning did not finish", &e)));
+        let dropped = self.drop_databases().await;
+        pruned?;
+        let dropped = dropped?;
         let mut message = match forgotten.len() {
             0 => "nothing was to be forgotten".to_owned(),
             n => format!("{n} forgotten"),
@@ -104,29 +117,39 @@ impl Task<'_> {
         if !dropped.is_empty() {
             message.push_str(&format!("; dropped {}", dropped.join(", ")));
         }
-        Ok(Done {
-            forgotten,
-            ..Done::saying(message)
-        })
+        Ok(Done::saying(message))
     }
 
-    /// Drops the databases that restores replaced longer ago than snapshots are kept.
-    async fn drop_old_replaced(&self) -> Result<Vec<String>, Failure> {
+    /// Drops the databases that nothing asks to keep: those that restores replaced, and what
+    /// interrupted proofs left.
+    async fn drop_databases(&self) -> Result<Vec<String>, Failure> {
         let node = self.node;
-        let failed = |e| failed("the databases that restores replaced were not tidied", &e);
+        let what = "the databases that nobody needs any more were not dropped";
         let exists = node.containers.base_exists().await;
         if !exists.is_ok_and(|exists| exists) {
             return Ok(vec![]);
         }
-        let keep_for = node.snapshots.retention().keep_for.as_millis();
-        let now = u128::from(node.host.now().as_millisecond().unsigned_abs());
+        let survey = node.snapshots.survey(None).await;
+        let survey = survey.map_err(|e| failed(what, &e))?;
+        let replaced = node.database.replaced().await;
+        let replaced = replaced.map_err(|e| failed(what, &e))?;
+        let (keep_for, now) = (node.snapshots.retention().keep_for, node.host.now());
+        let judged = replaced::judge(replaced, &survey.snapshots, keep_for, now);
         let mut dropped = Vec::new();
-        for name in node.database.replaced().await.map_err(failed)? {
-            let is_old = replaced_by(&name)
-                .is_some_and(|job| now.saturating_sub(job.timestamp_ms().into()) > keep_for);
-            if is_old {
-                node.database.drop_replaced(&name).await.map_err(failed)?;
-                dropped.push(name);
+        for database in judged.into_iter().filter(|one| one.kept.is_empty()) {
+            let name = database.name;
+            let gone = node.database.drop_replaced(&name).await;
+            gone.map_err(|e| failed(what, &e))?;
+            dropped.push(name);
+        }
+        let scratch = node.database.scratch().await;
+        for operation in scratch.map_err(|e| failed(what, &e))? {
+            // A deployment may have begun meanwhile; its own are not left over.
+            let running = node.state.running().await.ok().flatten();
+            if running.is_none_or(|(running, _)| running.id != operation) {
+                let gone = node.database.drop_scratch(operation).await;
+                gone.map_err(|e| failed(what, &e))?;
+                dropped.push(scratch_name(operation));
             }
         }
         Ok(dropped)
@@ -139,9 +162,32 @@ impl Task<'_> {
         place: Option<&Url>,
         is_it: impl Fn(&Manifest) -> bool,
     ) -> Result<Option<Manifest>, Failure> {
-        let survey = self.node.snapshots.survey(place).await;
-        let survey = survey.map_err(|e| failed("the snapshot store could not be read", &e))?;
-        let found = survey.snapshots.into_iter().find(is_it);
+        let spooled = match place {
+            Some(_) => Ok(vec![]),
+            None => self.node.snapshots.spooled().await,
+        };
+        let spooled = spooled.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the spool could not be read");
+            vec![]
+        });
+        let waiting = spooled.into_iter().find(&is_it);
+        let survey = match (self.node.snapshots.survey(place).await, waiting) {
+            (Ok(survey), None) => survey,
+            (Ok(survey), Some(waiting)) => {
+                let mut found = survey.snapshots.into_iter().filter(&is_it);
+                let stored = found.find(|stored| stored.taken_at > waiting.taken_at);
+                return Ok(stored.or(Some(waiting)));
+            }
+            // The store is away, which is why this one waits.
+            (Err(error), Some(waiting)) => {
+                tracing::warn!(%error, "what waits in the spool is all that can be looked at");
+                return Ok(Some(waiting));
+            }
+            (Err(error), None) => {
+                return Err(failed("the snapshot store could not be read", &error));
+            }
+        };
+        let found = survey.snapshots.into_iter().find(&is_it);
         if found.is_none() && !survey.unreadable.is_empty() {
             let mut failure = Failure::new(
                 FailureKind::Other,

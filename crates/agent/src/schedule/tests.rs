@@ -134,3 +134,12 @@ async fn a_run_that_never_got_its_turn_is_recorded_as_skipped() {
     tokio::join!(bench.runner.run_if_due(&entry), ends);
     assert_eq!(bench.seen_to().await, "2026-03-01T03:00:00Z");
 }
+
+/// The machine booted with a clock far ahead, and then learned the time.
+#[tokio::test]
+async fn a_clock_that_was_ahead_puts_nothing_off() {
+    let bench = Bench::at("2038-01-19T00:00:00Z").await;
+    assert_eq!(bench.at_once("2038-01-19T00:00:00Z").await, None);
+    assert_eq!(bench.at_once("2026-02-27T12:00:00Z").await, None);
+    assert!(bench.at_once("2026-02-28T03:00:00Z").await.is_some());
+}

@@ -1,7 +1,9 @@
 //! Snapshots, and the jobs on them.
 
+use std::time::Duration;
+
 use futures::{StreamExt, stream::BoxStream};
-use togather_model::{Failure, FailureKind, Ulid, retention};
+use togather_model::{Failure, FailureKind, Timestamp, Ulid, retention};
 use togather_proto::{
     WireError, method, time, to_status,
     v1::{self, command::Body, snapshot_service_server::SnapshotService},
@@ -12,9 +14,15 @@ use url::Url;
 use super::{Shared, misplaced, not_understood, read_id, unreadable};
 use crate::{
     gate::Order,
-    jobs::{Job, JobKind, Which, Work},
+    jobs::{
+        Job, JobKind, Which, Work,
+        replaced::{self, Replaced},
+    },
     snapshots::{Manifest, Reason, Survey, reasons},
 };
+
+/// How long a store may take to say what it holds: less than controllers wait for a node's answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tonic::async_trait]
 impl SnapshotService for Shared {
@@ -24,36 +32,11 @@ impl SnapshotService for Shared {
         &self,
         request: Request<v1::ListSnapshotsRequest>,
     ) -> Result<Response<v1::ListSnapshotsResponse>, Status> {
-        let node = &self.0.node;
-        let place = read_place(&request.into_inner().store)?;
-        let unreachable = |e: &dyn std::error::Error| {
-            let what = "the snapshot store could not be read";
-            let failure = Failure::caused_by(FailureKind::Other, what, e);
-            to_status(&failure.next("look at `snapshots` in the node's agent.yml"))
+        let answer = match read_place(&request.into_inner().store)? {
+            Some(place) => self.list_other(&place).await,
+            None => self.list_own().await?,
         };
-        let survey = node.snapshots.survey(place.as_ref()).await;
-        let survey = survey.map_err(|e| unreachable(&e))?;
-        let targets = node.rollback_targets().await.map_err(|e| unreadable(&e))?;
-        let retention = node.snapshots.retention();
-        let kept = reasons(&survey.snapshots, retention, &targets, node.host.now());
-        let orphans = orphans(&survey);
-        let snapshots = survey.snapshots.into_iter().zip(kept);
-        let mut snapshots: Vec<v1::Snapshot> = snapshots
-            .map(|(manifest, kept)| judged(manifest, &kept))
-            .collect();
-        if place.is_none() {
-            let spooled = node.snapshots.spooled().await;
-            let spooled = spooled.map_err(|e| unreachable(&e))?;
-            let waiting = spooled.into_iter().map(|manifest| v1::Snapshot {
-                kept: vec!["waits for the store".to_owned()],
-                ..to_wire(manifest)
-            });
-            snapshots.splice(0..0, waiting);
-        }
-        Ok(Response::new(v1::ListSnapshotsResponse {
-            snapshots,
-            orphans,
-        }))
+        Ok(Response::new(answer))
     }
 
     async fn create(
@@ -140,6 +123,93 @@ impl SnapshotService for Shared {
 }
 
 impl Shared {
+    /// What is in the node's own store and waits in its spool, with what is kept of it and why.
+    async fn list_own(&self) -> Result<v1::ListSnapshotsResponse, Status> {
+        let node = &self.0.node;
+        let (now, retention) = (node.host.now(), node.snapshots.retention());
+        let targets = node.rollback_targets().await.map_err(|e| unreadable(&e))?;
+        let mut answer = v1::ListSnapshotsResponse::default();
+        match node.snapshots.spooled().await {
+            Ok(spooled) => answer.snapshots.extend(spooled.into_iter().map(waiting)),
+            Err(error) => answer
+                .notes
+                .push(format!("the spool is not known: {error}")),
+        }
+        let survey = match self.survey(None).await {
+            Ok(survey) => survey,
+            Err(failure) => {
+                answer.failure = Some(failure.into());
+                return Ok(answer);
+            }
+        };
+        let exists = node.containers.base_exists().await;
+        if exists.is_ok_and(|exists| exists) {
+            match node.database.replaced().await {
+                Ok(names) => {
+                    let keep_for = retention.keep_for;
+                    let replaced = replaced::judge(names, &survey.snapshots, keep_for, now);
+                    answer.replaced = replaced.into_iter().map(replaced_to_wire).collect();
+                }
+                Err(error) => answer
+                    .notes
+                    .push(format!("the replaced databases are not known: {error}")),
+            }
+        }
+        (answer.orphans, answer.notes) = remarks(&survey, now, answer.notes);
+        let kept = reasons(&survey.snapshots, retention, &targets, now);
+        let stored = survey.snapshots.into_iter().zip(kept);
+        let stored = stored.map(|(manifest, kept)| judged(manifest, &kept));
+        answer.snapshots.extend(stored);
+        Ok(answer)
+    }
+
+    /// What is in another place. What of it is kept is for the node to say whose it is.
+    async fn list_other(&self, place: &Url) -> v1::ListSnapshotsResponse {
+        let survey = match self.survey(Some(place)).await {
+            Ok(survey) => survey,
+            Err(failure) => {
+                return v1::ListSnapshotsResponse {
+                    failure: Some(failure.into()),
+                    ..Default::default()
+                };
+            }
+        };
+        let (orphans, mut notes) = remarks(&survey, self.0.node.host.now(), vec![]);
+        // Nor is it for us to say what of it is left over.
+        notes.extend(orphans);
+        let snapshots = survey.snapshots.into_iter().map(|manifest| {
+            let whose = manifest.origin.as_ref().map(|origin| &origin.node);
+            let whose = whose.map_or("whoever took it".to_owned(), Clone::clone);
+            v1::Snapshot {
+                kept: vec![format!("as long as {whose} keeps it")],
+                ..to_wire(manifest)
+            }
+        });
+        v1::ListSnapshotsResponse {
+            snapshots: snapshots.collect(),
+            notes,
+            ..Default::default()
+        }
+    }
+
+    /// Everything in this place, or the node's own; sooner than whoever asks gives up on the node.
+    async fn survey(&self, place: Option<&Url>) -> Result<Survey, Failure> {
+        let what = "the snapshot store could not be read";
+        let next = "look at `snapshots` in the node's agent.yml";
+        let survey = self.0.node.snapshots.survey(place);
+        match tokio::time::timeout(PATIENCE, survey).await {
+            Ok(survey) => {
+                survey.map_err(|e| Failure::caused_by(FailureKind::Other, what, &e).next(next))
+            }
+            Err(_) => {
+                let mut failure = Failure::new(FailureKind::Other, what);
+                let cause = format!("it did not answer within {} s", PATIENCE.as_secs());
+                failure.causes.push(cause);
+                Err(failure.next(next))
+            }
+        }
+    }
+
     async fn begin_job(
         &self,
         order: &Order,
@@ -160,15 +230,35 @@ fn read_place(text: &str) -> Result<Option<Url>, Status> {
     url.map_err(|error| not_understood(&WireError::invalid("store", error)))
 }
 
-/// What interrupted snapshots and prunings left, a sentence each.
-fn orphans(survey: &Survey) -> Vec<String> {
-    let parts = survey.orphans.iter().map(|orphan| {
-        format!(
-            "{} has no manifest; it was stored at {:.0}",
-            orphan.name, orphan.stored_at
-        )
-    });
-    survey.unreadable.iter().cloned().chain(parts).collect()
+/// A sentence for each thing that the next prune removes, and for each that nothing removes.
+fn remarks(survey: &Survey, now: Timestamp, mut notes: Vec<String>) -> (Vec<String>, Vec<String>) {
+    let mut orphans = Vec::new();
+    for orphan in &survey.orphans {
+        let (name, at) = (&orphan.name, orphan.stored_at);
+        match orphan.is_left_over(now) {
+            true => orphans.push(format!("{name} has no manifest; it was stored at {at:.0}")),
+            false => notes.push(format!(
+                "{name}, stored at {at:.0}, has no manifest: of a snapshot under way, or an interrupted one"
+            )),
+        }
+    }
+    notes.extend(survey.unreadable.iter().cloned());
+    notes.extend(survey.foreign_remark());
+    (orphans, notes)
+}
+
+fn replaced_to_wire(replaced: Replaced) -> v1::ReplacedDatabase {
+    v1::ReplacedDatabase {
+        name: replaced.name,
+        kept: replaced.kept,
+    }
+}
+
+fn waiting(manifest: Manifest) -> v1::Snapshot {
+    v1::Snapshot {
+        kept: vec!["waits for the store".to_owned()],
+        ..to_wire(manifest)
+    }
 }
 
 /// A snapshot as the wire writes it, with why it is kept.

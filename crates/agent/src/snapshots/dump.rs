@@ -38,7 +38,7 @@ impl Dumps {
         say: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
         store.prepare().await?;
-        store.take_uploads_back().await?;
+        store.take_uploads_back().await;
         let names = Names::new(self.database.name(), wanted);
         let taken = self.dump_and_count(store, wanted, &names, say).await;
         if !matches!(taken, Ok(_) | Err(SnapshotError::Taken(_)))
@@ -73,12 +73,19 @@ impl Dumps {
         let counted = async { Ok(Contents::count(&mut view).await?) };
         let upload = store.upload(&names.dump(), at_most).await?;
         let dumped = self.dump(upload, wanted, &snapshot, say);
-        let globals = self.globals(store, wanted, names);
-        let (contents, globals, (bytes, sha256)) = tokio::try_join!(counted, globals, dumped)?;
+        let roles = self.roles(wanted);
+        let (contents, roles, (bytes, sha256)) = tokio::try_join!(counted, roles, dumped)?;
         view.rollback().await.map_err(failed)?;
+        let globals = Globals {
+            name: names.globals(),
+            bytes: roles.len() as u64,
+            sha256: Digest::of(&roles),
+        };
+        store.create(&globals.name, roles).await?;
         let manifest = Manifest {
             format: FORMAT.to_owned(),
             id: wanted.id,
+            origin: self.origin.clone(),
             database: self.database.name().to_owned(),
             dump: names.dump(),
             taken_at: wanted.at,
@@ -132,25 +139,14 @@ impl Dumps {
         }
     }
 
-    /// Stores the server's roles beside the dump, without their passwords.
-    async fn globals(
-        &self,
-        store: &Store,
-        wanted: &Wanted,
-        names: &Names,
-    ) -> Result<Globals, SnapshotError> {
+    /// The server's roles as SQL, without their passwords.
+    async fn roles(&self, wanted: &Wanted) -> Result<Vec<u8>, SnapshotError> {
         let database = format!("--dbname={}", conninfo(self.database.name()));
         let arguments = ["--globals-only", "--no-role-passwords", &database];
         let (_stdin, program) = self.start("pg_dumpall", wanted.id, &arguments).await?;
         let mut sql = Vec::new();
         program.follow(Sink::Memory(&mut sql, MOST_GLOBALS)).await?;
-        let globals = Globals {
-            name: names.globals(),
-            bytes: sql.len() as u64,
-            sha256: Digest::of(&sql),
-        };
-        store.create(&globals.name, sql).await?;
-        Ok(globals)
+        Ok(sql)
     }
 }
 

@@ -59,6 +59,23 @@ pub enum SnapshotError {
         "there is no snapshot {0} in the store; `togather-ctl snapshot list` shows those there are"
     )]
     Unknown(Ulid),
+    /// Another node took it.
+    #[error(
+        "the snapshot {0} is of {1}, not of this node; to use it here, name its place with --store"
+    )]
+    Foreign(Ulid, String),
+    /// The disk is nearly full.
+    #[error(
+        "{} has {free} bytes free; a snapshot leaves {wanted} (`strategy.min_disk_free`): free some room, `docker system df` shows what takes it", folder.display()
+    )]
+    DiskFull {
+        /// The folder on it.
+        folder: std::path::PathBuf,
+        /// What is free, in bytes.
+        free: u64,
+        /// What must stay free, in bytes.
+        wanted: u64,
+    },
     /// A manifest with this name is there already.
     #[error("the store holds another snapshot's manifest by the name {0}")]
     Taken(String),

@@ -8,7 +8,7 @@ use togather_model::{
 };
 
 use super::{
-    Dumps,
+    Dumps, Pruned,
     error::SnapshotError,
     manifest::{Manifest, Names},
     shelf::Orphan,
@@ -17,31 +17,50 @@ use super::{
 /// Parts without a manifest are left alone for as long as a snapshot under way could take.
 const UNDER_WAY: Duration = Duration::from_secs(24 * 3600);
 
+impl Orphan {
+    /// Whether it can be of no snapshot under way any more, so that the next prune removes it.
+    #[must_use]
+    pub fn is_left_over(&self, now: Timestamp) -> bool {
+        let age = self.stored_at.duration_until(now);
+        age.is_positive() && age.unsigned_abs() > UNDER_WAY
+    }
+}
+
 impl Dumps {
-    /// Forgets what nothing asks to keep. Returns the dumps' names, and those of leftovers.
+    /// Forgets what nothing asks to keep.
     pub(super) async fn forget_by_policy(
         &self,
         rollback_targets: &[RollbackTarget],
         now: Timestamp,
-    ) -> Result<Vec<String>, SnapshotError> {
+    ) -> Pruned {
+        let mut forgotten = Vec::new();
+        let pruned = self.forget_into(&mut forgotten, rollback_targets, now);
+        let failure = pruned.await.err();
+        Pruned { forgotten, failure }
+    }
+
+    async fn forget_into(
+        &self,
+        forgotten: &mut Vec<String>,
+        rollback_targets: &[RollbackTarget],
+        now: Timestamp,
+    ) -> Result<(), SnapshotError> {
         let survey = self.survey().await?;
         let judged = reasons(&survey.snapshots, &self.retention, rollback_targets, now);
-        let mut forgotten = Vec::new();
         for (snapshot, reasons) in survey.snapshots.iter().zip(judged) {
             if reasons.is_empty() {
                 self.remove(snapshot).await?;
                 forgotten.push(snapshot.dump.clone());
             }
         }
-        for Orphan { name, stored_at } in survey.orphans {
-            let age = stored_at.duration_until(now);
-            if age.is_positive() && age.unsigned_abs() > UNDER_WAY {
-                self.store.remove(&name).await?;
-                forgotten.push(name);
+        for orphan in survey.orphans {
+            if orphan.is_left_over(now) {
+                self.store.remove(&orphan.name).await?;
+                forgotten.push(orphan.name);
             }
         }
         match survey.unreadable.is_empty() {
-            true => Ok(forgotten),
+            true => Ok(()),
             // Everything else is done; this has to be looked at by somebody.
             false => Err(SnapshotError::Unreadable(survey.unreadable)),
         }

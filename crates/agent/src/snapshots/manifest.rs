@@ -42,6 +42,9 @@ pub struct Manifest {
     pub format: String,
     /// The snapshot's id.
     pub id: Ulid,
+    /// Whose it is; `None`: it does not say.
+    #[serde(default)]
+    pub origin: Option<Origin>,
     /// The database's name.
     pub database: String,
     /// The dump's name in the store.
@@ -78,6 +81,16 @@ pub struct Manifest {
     /// It waits in the node's spool for the store. Not in the stored manifest either.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spooled: bool,
+}
+
+/// Whose a snapshot is: two nodes that share a place by mistake must not take each other's for
+/// their own. By name, because a machine that replaces a lost one takes its name over, not its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The fleet's id.
+    pub fleet: Ulid,
+    /// The node's name in it.
+    pub node: String,
 }
 
 /// The server's roles as SQL, beside the dump.
@@ -128,15 +141,25 @@ impl Names {
             none if none.is_empty() => "none".into(),
             commit => commit.chars().take(12).collect(),
         };
-        let id = wanted.id.to_string().to_lowercase();
         Self {
             stem: format!(
-                "{}_{}_{commit}_{}",
+                "{}_{}_{commit}{}",
                 plain(database),
                 wanted.at.strftime("%Y%m%d_%H%M%S"),
-                &id[id.len() - 8..]
+                Self::tail(wanted.id)
             ),
         }
+    }
+
+    /// With what the names of this snapshot's parts end, before the ending.
+    pub(super) fn tail(id: Ulid) -> String {
+        let id = id.to_string().to_lowercase();
+        format!("_{}", &id[id.len() - 8..])
+    }
+
+    /// Whether these are the names of the snapshot with this id.
+    pub(super) fn are_of(&self, id: Ulid) -> bool {
+        self.stem.ends_with(&Self::tail(id))
     }
 
     /// The names of a snapshot one of whose parts has this name.
@@ -191,6 +214,7 @@ mod tests {
             names.dump(),
             "to-gather_20260329_010203_0123456789ab_q69g5fav.dump"
         );
+        assert!(names.are_of(wanted.id) && !names.are_of(Ulid::nil()));
         assert_eq!(Names::of_part(&names.manifest()), Some(names));
         assert_eq!(Names::of_part("readme.txt"), None);
     }

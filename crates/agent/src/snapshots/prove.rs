@@ -33,11 +33,13 @@ impl Dumps {
         say: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
         let manifest = store.find(snapshot).await?;
-        // First: what turns out to be damaged touches nothing.
+        // First: what turns out to be damaged touches nothing. A dump without its roles cannot take
+        // the live database's place, so nothing is proven without them.
+        let globals = store.globals(&manifest).await?;
         let beside = self.copy_beside(store, &manifest, operation, say).await?;
         let proven = async {
             if purpose == Purpose::Use {
-                self.make_roles(store, &manifest).await?;
+                self.make_roles(&globals).await?;
             }
             self.database.create_scratch(operation).await?;
             self.load(store, &manifest, operation, purpose, beside.is_some(), say)
@@ -74,7 +76,29 @@ impl Dumps {
         })
     }
 
-    pub(super) async fn mark_verified(&self, manifest: &mut Manifest) -> Result<(), SnapshotError> {
+    /// Takes back that this snapshot was verified, if the error says that it is not whole.
+    pub(super) async fn doubt(store: &Store, snapshot: Ulid, error: &SnapshotError) {
+        if !matches!(
+            error,
+            SnapshotError::Damaged { .. } | SnapshotError::Differs { .. }
+        ) {
+            return;
+        }
+        let unmarked = async {
+            let manifest = store.find(snapshot).await?;
+            let names =
+                Names::of_part(&manifest.dump).ok_or(SnapshotError::Unknown(manifest.id))?;
+            store.remove(&names.verified()).await
+        };
+        if let Err(error) = unmarked.await {
+            tracing::error!(%error, %snapshot, "it is not whole, but still marked as verified");
+        }
+    }
+
+    pub(super) async fn mark_verified(
+        store: &Store,
+        manifest: &mut Manifest,
+    ) -> Result<(), SnapshotError> {
         let verified_at = Timestamp::now();
         let mark = Verified {
             id: manifest.id,
@@ -82,7 +106,7 @@ impl Dumps {
             verified_at,
         };
         let names = Names::of_part(&manifest.dump).ok_or(SnapshotError::Unknown(manifest.id))?;
-        self.store.replace(&names.verified(), &mark).await?;
+        store.replace(&names.verified(), &mark).await?;
         manifest.verified_at = Some(verified_at);
         Ok(())
     }

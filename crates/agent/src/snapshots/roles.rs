@@ -9,23 +9,26 @@ use togather_model::Digest;
 
 use super::{Dumps, error::SnapshotError, manifest::Manifest, store::Store};
 
-impl Dumps {
-    /// Makes the roles of this snapshot that the server does not have.
-    pub(super) async fn make_roles(
-        &self,
-        store: &Store,
-        manifest: &Manifest,
-    ) -> Result<(), SnapshotError> {
+impl Store {
+    /// The roles of this snapshot, as SQL.
+    pub(super) async fn globals(&self, manifest: &Manifest) -> Result<Vec<u8>, SnapshotError> {
         let globals = &manifest.globals;
-        let sql = store.bytes(&globals.name, globals.bytes).await?;
-        if Digest::of(&sql) != globals.sha256 {
-            return Err(SnapshotError::Damaged {
+        let sql = self.bytes(&globals.name, globals.bytes).await?;
+        match Digest::of(&sql) == globals.sha256 {
+            true => Ok(sql),
+            false => Err(SnapshotError::Damaged {
                 dump: globals.name.clone(),
                 why: "its SHA-256 is not the one that was stored".into(),
-            });
+            }),
         }
+    }
+}
+
+impl Dumps {
+    /// Makes the roles of a snapshot that the server does not have.
+    pub(super) async fn make_roles(&self, globals: &[u8]) -> Result<(), SnapshotError> {
         let there: BTreeSet<String> = self.database.roles().await?.into_iter().collect();
-        let sql = String::from_utf8_lossy(&sql);
+        let sql = String::from_utf8_lossy(globals);
         Ok(self.database.make_roles(&missing(&sql, &there)).await?)
     }
 }

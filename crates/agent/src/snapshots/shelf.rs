@@ -25,6 +25,8 @@ pub struct Survey {
     pub unreadable: Vec<String>,
     /// Parts of snapshots without a manifest: of one under way, or of an interrupted one.
     pub orphans: Vec<Orphan>,
+    /// Snapshots of other nodes, which are not counted, proven or forgotten here.
+    pub foreign: Vec<Manifest>,
 }
 
 /// A part of a snapshot without a manifest.
@@ -34,6 +36,24 @@ pub struct Orphan {
     pub name: String,
     /// When it was stored.
     pub stored_at: Timestamp,
+}
+
+impl Survey {
+    /// What is to be said of other nodes' snapshots, if there are any.
+    #[must_use]
+    pub fn foreign_remark(&self) -> Option<String> {
+        let nodes: BTreeSet<&str> = self
+            .foreign
+            .iter()
+            .filter_map(|s| Some(s.origin.as_ref()?.node.as_str()))
+            .collect();
+        (!nodes.is_empty()).then(|| {
+            format!(
+                "the snapshot store holds snapshots of {} as well: give each node a place of its own with `snapshots.store` in agent.yml",
+                nodes.into_iter().collect::<Vec<_>>().join(", ")
+            )
+        })
+    }
 }
 
 impl Dumps {
@@ -60,7 +80,8 @@ impl Store {
         let mut survey = Survey::default();
         for manifest in read {
             match manifest {
-                Ok(manifest) => survey.snapshots.push(manifest),
+                Ok(manifest) if self.is_own(&manifest) => survey.snapshots.push(manifest),
+                Ok(manifest) => survey.foreign.push(manifest),
                 Err(why) => survey.unreadable.push(why),
             }
         }
@@ -73,10 +94,14 @@ impl Store {
     /// The snapshot with this id. What else the store holds does not matter here.
     pub(super) async fn find(&self, id: Ulid) -> Result<Manifest, SnapshotError> {
         let survey = self.survey().await?;
-        let found = survey.snapshots.into_iter().find(|s| s.id == id);
-        found.ok_or(match survey.unreadable.is_empty() {
-            true => SnapshotError::Unknown(id),
-            false => SnapshotError::Unreadable(survey.unreadable),
+        if let Some(found) = survey.snapshots.into_iter().find(|s| s.id == id) {
+            return Ok(found);
+        }
+        let foreign = survey.foreign.into_iter().find(|s| s.id == id);
+        Err(match foreign.and_then(|foreign| foreign.origin) {
+            Some(origin) => SnapshotError::Foreign(id, origin.node),
+            None if survey.unreadable.is_empty() => SnapshotError::Unknown(id),
+            None => SnapshotError::Unreadable(survey.unreadable),
         })
     }
 
@@ -103,14 +128,21 @@ impl Store {
         if manifest.dump != names.dump() {
             return Ok(Err(format!("{name} is about {}", manifest.dump)));
         }
-        let Some(dump) = listed.get(&manifest.dump) else {
-            return Ok(Err(format!("{name} lacks its dump")));
-        };
-        if dump.size != manifest.bytes {
-            return Ok(Err(format!(
-                "{} has {} bytes, its manifest says {}",
-                manifest.dump, dump.size, manifest.bytes
-            )));
+        let globals = &manifest.globals;
+        for (what, part, bytes) in [
+            ("dump", &manifest.dump, manifest.bytes),
+            ("roles", &globals.name, globals.bytes),
+        ] {
+            match listed.get(part) {
+                None => return Ok(Err(format!("{name} lacks its {what}"))),
+                Some(found) if found.size != bytes => {
+                    let size = found.size;
+                    return Ok(Err(format!(
+                        "{part} has {size} bytes, its manifest says {bytes}"
+                    )));
+                }
+                Some(_) => {}
+            }
         }
         manifest.spooled = self.at_most().is_some();
         if let Some(meta) = listed.get(&names.verified()) {
@@ -118,8 +150,9 @@ impl Store {
                 Ok(mark) if mark.id == manifest.id && mark.sha256 == manifest.sha256 => {
                     manifest.verified_at = Some(mark.verified_at);
                 }
-                Ok(_) => return Ok(Err(format!("{} is about another dump", names.verified()))),
-                Err(e) => return Ok(Err(format!("{} is no mark ({e})", names.verified()))),
+                // The snapshot is none the worse for it; proving it again replaces the mark.
+                Ok(_) => tracing::warn!("{} is about another dump", names.verified()),
+                Err(error) => tracing::warn!(%error, "{} is no mark", names.verified()),
             }
         }
         Ok(Ok(manifest))

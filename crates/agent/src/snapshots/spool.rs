@@ -5,6 +5,7 @@
 //! loses nothing and leaves no half of one in the store.
 
 use futures::StreamExt;
+use togather_model::Ulid;
 
 use super::{
     Dumps,
@@ -40,7 +41,7 @@ impl Dumps {
     /// Brings everything that is spooled to the store, oldest first.
     pub(super) async fn deliver_spooled(&self) -> Result<Vec<String>, SnapshotError> {
         let _alone = self.delivering.lock().await;
-        self.store.take_uploads_back().await?;
+        self.store.take_uploads_back().await;
         let Some(spool) = &self.spool else {
             return Ok(vec![]);
         };
@@ -48,15 +49,37 @@ impl Dumps {
         if !waiting.is_empty() {
             self.store.prepare().await?;
         }
-        let mut delivered = Vec::new();
+        let (mut delivered, mut first) = (Vec::new(), None);
         for manifest in waiting.into_iter().rev() {
-            let names =
-                Names::of_part(&manifest.dump).ok_or(SnapshotError::Unknown(manifest.id))?;
-            self.bring(spool, &manifest, &names).await?;
-            spool.remove_parts(&names).await?;
-            delivered.push(manifest.dump);
+            match self.deliver_one(spool, &manifest).await {
+                Ok(()) => delivered.push(manifest.dump),
+                // One that cannot be delivered must not keep the newer ones from it.
+                Err(error) => {
+                    tracing::warn!(%error, dump = manifest.dump, "it waits on in the spool");
+                    first = first.or(Some(error));
+                }
+            }
         }
-        Ok(delivered)
+        match first {
+            Some(error) if delivered.is_empty() => Err(error),
+            _ => Ok(delivered),
+        }
+    }
+
+    async fn deliver_one(&self, spool: &Store, manifest: &Manifest) -> Result<(), SnapshotError> {
+        let names = Names::of_part(&manifest.dump).ok_or(SnapshotError::Unknown(manifest.id))?;
+        match self.store.find(manifest.id).await {
+            // An interruption came between its delivery and the clearing of the spool.
+            Ok(there) if there.sha256 == manifest.sha256 => {}
+            Ok(_) => return Err(SnapshotError::Taken(names.manifest())),
+            Err(SnapshotError::Unknown(_) | SnapshotError::Unreadable(_)) => {
+                // What is there of it is left over from when the store went away.
+                self.store.remove_parts(&names).await?;
+                self.bring(spool, manifest, &names).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        spool.remove_parts(&names).await
     }
 
     async fn bring(
@@ -105,26 +128,25 @@ impl Dumps {
         self.store.create(&name, json(&name, &stored)?).await
     }
 
-    /// Clears away what an interruption left of a snapshot, in the store and in the spool.
+    /// Clears away what an interruption left of a snapshot, in the spool and in the store.
     pub(super) async fn clear_away_interrupted(
         &self,
-        wanted: &Wanted,
+        id: Ulid,
     ) -> Result<Option<Manifest>, SnapshotError> {
-        let names = Names::new(self.database.name(), wanted);
-        let places = std::iter::once(&self.store).chain(&self.spool);
+        // What is being delivered is not left over.
+        let _alone = self.delivering.lock().await;
+        self.store.take_uploads_back().await;
+        // The spool first: what is whole there is no leftover in the store either.
+        let places = self.spool.iter().chain(std::iter::once(&self.store));
         let mut first = None;
         for place in places {
-            if let Err(error) = place.take_uploads_back().await {
-                first = first.or(Some(error));
-            }
-            place.remove_unfinished(&names.dump()).await?;
-            place.remove_unfinished(&names.globals()).await?;
-            match place.find(wanted.id).await {
+            match place.find(id).await {
                 Ok(whole) => return Ok(Some(whole)),
                 Err(SnapshotError::Unknown(_) | SnapshotError::Unreadable(_)) => {
-                    place.remove_parts(&names).await?
+                    place.remove_unfinished(id).await?;
+                    place.remove_parts_of(id).await?;
                 }
-                // The store may be away, and the snapshot be whole in the spool.
+                // The store may be away, which must not keep the spool from being looked at.
                 Err(error) => first = first.or(Some(error)),
             }
         }
@@ -134,13 +156,15 @@ impl Dumps {
 
 impl Store {
     /// Lets go of the oldest that wait here until half of the room is free: the newest tell more.
+    /// The last one stays: nothing is there yet to take its place.
     async fn make_room(&self) -> Result<(), SnapshotError> {
         let Some(at_most) = self.at_most() else {
             return Ok(());
         };
         self.prepare().await?;
         let mut waiting = self.survey().await?.snapshots;
-        while self.used().await? > at_most / 2
+        while waiting.len() > 1
+            && self.used().await? > at_most / 2
             && let Some(oldest) = waiting.pop()
         {
             let names = Names::of_part(&oldest.dump).ok_or(SnapshotError::Unknown(oldest.id))?;

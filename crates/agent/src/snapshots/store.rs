@@ -18,10 +18,15 @@ use object_store::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
-use togather_model::Digest;
+use togather_model::{Digest, Ulid};
 use url::Url;
 
-use super::{Spool, error::SnapshotError, manifest::Names, uploads::Uploads};
+use super::{
+    Spool,
+    error::SnapshotError,
+    manifest::{Manifest, Names, Origin},
+    uploads::Uploads,
+};
 
 /// The smallest part S3 allows but for the last one.
 const PART: usize = 5 << 20;
@@ -29,6 +34,8 @@ const PART: usize = 5 << 20;
 const MOST_PARTS: u64 = 9_000;
 /// Parts on their way at once: more would only take memory.
 const IN_FLIGHT: usize = 2;
+/// How many bytes are written between two looks at how full the disk is.
+const LOOK: u64 = 16 << 20;
 /// How much is asked for at once when reading. Ranges, so that no request takes long.
 const PIECE: u64 = 4 << 20;
 
@@ -52,6 +59,10 @@ pub(super) struct Store {
     folder: Option<PathBuf>,
     /// What a spool may hold, in bytes; `None`: it is none.
     at_most: Option<u64>,
+    /// What must stay free on a local disk, in bytes.
+    min_free: u64,
+    /// Whose it is.
+    origin: Option<Origin>,
     /// The small objects as they were last read: status asks for all of them each time.
     small: Arc<Mutex<BTreeMap<String, Small>>>,
 }
@@ -88,6 +99,8 @@ impl Store {
                 folder: Some(folder),
                 uploads: None,
                 at_most: None,
+                min_free: 0,
+                origin: None,
                 small: Arc::default(),
             });
         }
@@ -146,6 +159,8 @@ impl Store {
             prefix,
             folder: None,
             at_most: None,
+            min_free: 0,
+            origin: None,
             small: Arc::default(),
         }
     }
@@ -170,6 +185,24 @@ impl Store {
             at_most: Some(spool.at_most),
             ..Self::at(&url, None)?
         })
+    }
+
+    /// The same, told whose it is.
+    pub(super) fn of(self, origin: Option<Origin>) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// The same, leaving so many bytes of a local disk free.
+    pub(super) fn leaving_free(self, min_free: u64) -> Self {
+        Self { min_free, ..self }
+    }
+
+    /// Whether this snapshot is of whoever the place belongs to. One that does not say counts.
+    pub(super) fn is_own(&self, manifest: &Manifest) -> bool {
+        match (&self.origin, &manifest.origin) {
+            (Some(own), Some(origin)) => own == origin,
+            _ => true,
+        }
     }
 
     /// What a spool may hold, in bytes; `None`: it is none.
@@ -214,8 +247,14 @@ impl Store {
                 begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?
             }
         };
+        let disk = self.folder.clone().map(|folder| Disk {
+            folder,
+            min_free: self.min_free,
+            next_look: 0,
+        });
         Ok(Upload {
             room,
+            disk,
             name: name.to_owned(),
             parts: Some(WriteMultipart::new_with_chunk_size(begun, part)),
             sha256: Sha256::new(),
@@ -329,17 +368,12 @@ impl Store {
 
     /// What the place holds, by name.
     pub(super) async fn names(&self) -> Result<Vec<(String, ObjectMeta)>, SnapshotError> {
-        let listed: Result<Vec<ObjectMeta>, _> =
-            self.objects.list(Some(&self.prefix)).try_collect().await;
+        // What lies deeper is not ours, and there may be much of it.
+        let listed = self.objects.list_with_delimiter(Some(&self.prefix)).await;
         let listed =
             listed.map_err(|e| SnapshotError::store("say which snapshots it holds", &e))?;
-        let name = |meta: ObjectMeta| {
-            let mut parts = meta.location.prefix_match(&self.prefix)?;
-            let name = parts.next()?.as_ref().to_owned();
-            // What lies deeper is not ours.
-            parts.next().is_none().then_some((name, meta.clone()))
-        };
-        Ok(listed.into_iter().filter_map(name).collect())
+        let name = |meta: ObjectMeta| Some((meta.location.filename()?.to_owned(), meta));
+        Ok(listed.objects.into_iter().filter_map(name).collect())
     }
 
     /// Removes an object. One that is gone is fine.
@@ -360,30 +394,48 @@ impl Store {
         Ok(())
     }
 
-    /// Takes back the uploads that an interruption cut off.
-    pub(super) async fn take_uploads_back(&self) -> Result<(), SnapshotError> {
-        match &self.uploads {
-            Some(uploads) => uploads.take_back().await,
-            None => Ok(()),
+    /// Takes back the uploads that an interruption cut off. What cannot be taken back costs room,
+    /// but must not keep the next snapshot from being taken; it is tried again with the next one.
+    pub(super) async fn take_uploads_back(&self) {
+        if let Some(uploads) = &self.uploads
+            && let Err(error) = uploads.take_back().await
+        {
+            tracing::warn!(
+                %error,
+                "parts of an unfinished upload stay in the store; a lifecycle rule for unfinished uploads removes them"
+            );
         }
     }
 
-    /// Removes what an interrupted write left in a local folder: files that no listing shows.
-    pub(super) async fn remove_unfinished(&self, name: &str) -> Result<(), SnapshotError> {
+    /// Removes what there is of the snapshot with this id, whole or not.
+    pub(super) async fn remove_parts_of(&self, id: Ulid) -> Result<(), SnapshotError> {
+        let listed = self.names().await?;
+        let parts = listed.iter().filter_map(|(name, _)| Names::of_part(name));
+        for names in parts.filter(|names| names.are_of(id)) {
+            self.remove_parts(&names).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an interrupted write of this snapshot left in a local folder: files that no
+    /// listing shows, because object_store stages them by the name of the object and `#`.
+    pub(super) async fn remove_unfinished(&self, id: Ulid) -> Result<(), SnapshotError> {
         let Some(folder) = self.folder.clone() else {
             return Ok(());
         };
         let failed = |e: io::Error| SnapshotError::Store {
-            doing: format!("remove what is unfinished of {name}"),
+            doing: format!("remove what is unfinished of {id}"),
             why: e.to_string(),
         };
-        let begin = format!("{name}#");
         let mut entries = match tokio::fs::read_dir(folder).await {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries.map_err(failed)?,
         };
         while let Some(entry) = entries.next_entry().await.map_err(failed)? {
-            if entry.file_name().to_string_lossy().starts_with(&begin) {
+            let staged = entry.file_name();
+            let object = staged.to_str().and_then(|name| name.split_once('#'));
+            let names = object.and_then(|(name, _)| Names::of_part(name));
+            if names.is_some_and(|names| names.are_of(id)) {
                 tokio::fs::remove_file(entry.path()).await.map_err(failed)?;
             }
         }
@@ -408,11 +460,45 @@ fn named(url: &Url) -> String {
     )
 }
 
+/// The local disk an object is written to: it may be the one the live database writes to.
+struct Disk {
+    folder: PathBuf,
+    min_free: u64,
+    /// After so many bytes it is looked at again.
+    next_look: u64,
+}
+
+impl Disk {
+    /// Refuses to fill it.
+    fn look(&mut self, written: u64) -> Result<(), SnapshotError> {
+        if written < self.next_look {
+            return Ok(());
+        }
+        self.next_look = written + LOOK;
+        let stat = nix::sys::statvfs::statvfs(&self.folder);
+        let stat = stat.map_err(|e| SnapshotError::Store {
+            doing: format!("say how full {} is", self.folder.display()),
+            why: e.to_string(),
+        })?;
+        let free = stat.blocks_available() * stat.fragment_size();
+        match free >= self.min_free {
+            true => Ok(()),
+            false => Err(SnapshotError::DiskFull {
+                folder: self.folder.clone(),
+                free,
+                wanted: self.min_free,
+            }),
+        }
+    }
+}
+
 /// An object under way. If it is let go of before its end, what was sent of it is taken back.
 pub(super) struct Upload {
     name: String,
     /// How many bytes it may have.
     room: u64,
+    /// Where it is written, if that is a local disk.
+    disk: Option<Disk>,
     parts: Option<WriteMultipart>,
     sha256: Sha256,
     bytes: u64,
@@ -428,6 +514,9 @@ impl Upload {
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         if self.bytes + bytes.len() as u64 > self.room {
             return Err(SnapshotError::SpoolFull { room: self.room });
+        }
+        if let Some(disk) = &mut self.disk {
+            disk.look(self.bytes)?;
         }
         if let Some(parts) = &mut self.parts {
             let room = parts.wait_for_capacity(IN_FLIGHT).await;

@@ -73,25 +73,35 @@ impl Uploads {
             entries => entries.map_err(|e| unnoted("uploads", &e))?,
         };
         let broken = |e: io::Error| unnoted("uploads", &e);
+        let mut first = None;
         while let Some(entry) = entries.next_entry().await.map_err(broken)? {
             let name = entry.file_name().to_string_lossy().into_owned();
             if self.active().contains(&name) {
                 continue;
             }
-            let note = tokio::fs::read_to_string(entry.path()).await;
-            if let Some((path, id)) = note.map_err(broken)?.split_once('\n') {
+            let note = match tokio::fs::read_to_string(entry.path()).await {
+                // Somebody else has just taken it back.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                note => note.map_err(broken)?,
+            };
+            if let Some((path, id)) = note.split_once('\n') {
                 let (path, id) = (Path::from(path), id.to_owned());
                 match self.store.abort_multipart(&path, &id).await {
                     Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                    // One that cannot be taken back must not keep the others.
                     Err(e) => {
                         let doing = format!("take back what was sent of {name}");
-                        return Err(SnapshotError::store(doing, &e));
+                        first = first.or(Some(SnapshotError::store(doing, &e)));
+                        continue;
                     }
                 }
             }
-            tokio::fs::remove_file(entry.path()).await.map_err(broken)?;
+            match tokio::fs::remove_file(entry.path()).await {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(broken(e)),
+                _ => {}
+            }
         }
-        Ok(())
+        first.map_or(Ok(()), Err)
     }
 
     fn active(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
@@ -126,6 +136,13 @@ pub(super) struct Noted {
 impl std::fmt::Debug for Noted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Noted").field(&self.name).finish()
+    }
+}
+
+impl Drop for Noted {
+    /// However it ended: what is still noted is there to be taken back.
+    fn drop(&mut self) {
+        self.uploads.active().remove(&self.name);
     }
 }
 
@@ -165,7 +182,7 @@ impl MultipartUpload for Noted {
         let aborted = store.abort_multipart(&self.path, &self.id).await;
         match &aborted {
             Ok(()) => self.uploads.is_over(&self.name).await,
-            Err(_) => _ = self.uploads.active().remove(&self.name),
+            Err(_) => {}
         }
         aborted
     }

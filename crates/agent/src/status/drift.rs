@@ -32,6 +32,7 @@ pub(super) fn find(
     }
     if let Ok(survey) = &seen.snapshots {
         drift.extend(survey.unreadable.iter().cloned());
+        drift.extend(survey.foreign_remark());
     }
     if let Ok([newest, older @ ..]) = seen.spooled.as_deref() {
         let n = 1 + older.len();

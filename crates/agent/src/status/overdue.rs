@@ -6,14 +6,26 @@ use togather_model::Timestamp;
 
 use crate::snapshots::Manifest;
 
-/// Why it is too old; empty: it is not. A node that has none yet gets as long as any other.
+/// So far ahead of ours another clock may be.
+const SKEW: Duration = Duration::from_mins(5);
+
+/// Why it is too old; empty: it is not. A node that has none yet gets as long as any other. What is
+/// dated in the future is of a clock that was wrong, and says nothing about today.
 pub(super) fn find(
     newest_first: &[Manifest],
     node_since: Timestamp,
     limit: Duration,
     now: Timestamp,
 ) -> String {
-    let verified = newest_first.iter().find(|s| s.verified_at.is_some());
+    let is_past = |at: Timestamp| at <= now + SKEW;
+    let verified = newest_first
+        .iter()
+        .find(|s| s.verified_at.is_some() && is_past(s.taken_at));
+    if verified.is_none() && !is_past(node_since) {
+        return format!(
+            "no snapshot was verified yet, and how long that is so is not known: the node's clock said {node_since:.0} when it was set up"
+        );
+    }
     let since = verified.map_or(node_since, |snapshot| snapshot.taken_at);
     let age = since.duration_until(now);
     if age.is_negative() || age.unsigned_abs() <= limit {
@@ -27,5 +39,44 @@ pub(super) fn find(
             snapshot.taken_at
         ),
         None => format!("no snapshot was verified in {age} hours; it should be at most {limit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use togather_model::Ulid;
+
+    use super::*;
+    use crate::{
+        deploy::tests::fakes,
+        snapshots::{Reason, Wanted},
+    };
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn snapshot(at: Timestamp) -> Manifest {
+        let wanted = Wanted {
+            id: Ulid::nil(),
+            at,
+            reason: Reason::Scheduled,
+            git_commit: String::new(),
+        };
+        Manifest {
+            verified_at: Some(at),
+            ..fakes::manifest(&wanted, None)
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_hides_nothing() {
+        let now: Timestamp = "2026-05-10T00:00:00Z".parse().unwrap();
+        let (old, future) = (now - 5 * DAY, now + 3000 * DAY);
+        let overdue = |snapshots: &[Manifest], since| find(snapshots, since, 2 * DAY, now);
+        assert_eq!(overdue(&[snapshot(now - DAY)], old), "");
+        assert_ne!(overdue(&[snapshot(future), snapshot(old)], old), "");
+        assert_ne!(overdue(&[snapshot(future)], old), "");
+        assert_ne!(overdue(&[], future), "");
+        assert_eq!(overdue(&[snapshot(now - DAY)], future), "");
+        assert_eq!(overdue(&[], now - DAY), "");
     }
 }

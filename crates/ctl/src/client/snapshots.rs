@@ -47,8 +47,23 @@ pub struct Snapshot {
 pub struct Shelf {
     /// Newest first; those that nothing asks to keep have nothing in `kept`.
     pub snapshots: Vec<Snapshot>,
-    /// What was left behind by what was interrupted, a sentence each.
+    /// What was left behind by what was interrupted, and goes at the next prune; a sentence each.
     pub orphans: Vec<String>,
+    /// What else is to be known of the place, a sentence each.
+    pub notes: Vec<String>,
+    /// The databases that restores replaced on the node, and why each is kept.
+    pub replaced: Vec<Replaced>,
+    /// Why the store could not be read; what waits on the node's own disk is there all the same.
+    pub failure: Option<Failure>,
+}
+
+/// A database that a restore replaced.
+#[derive(Debug, Clone)]
+pub struct Replaced {
+    /// Its name.
+    pub name: String,
+    /// Why it is kept, a phrase each; nothing: the next prune drops it.
+    pub kept: Vec<String>,
 }
 
 /// What a job does.
@@ -143,6 +158,15 @@ impl Over for Snapshots {
     }
 }
 
+impl From<v1::ReplacedDatabase> for Replaced {
+    fn from(wire: v1::ReplacedDatabase) -> Self {
+        Self {
+            name: wire.name,
+            kept: wire.kept,
+        }
+    }
+}
+
 impl Client {
     /// What is in the node's store, or in this one as the node sees it.
     ///
@@ -159,9 +183,13 @@ impl Client {
             })
             .await?;
         let snapshots = wire.snapshots.into_iter().map(Snapshot::try_from).collect();
+        let failure = wire.failure.map(Failure::try_from).transpose();
         Ok(Shelf {
             snapshots: self.understand(snapshots)?,
             orphans: wire.orphans,
+            notes: wire.notes,
+            replaced: wire.replaced.into_iter().map(Into::into).collect(),
+            failure: self.understand(failure)?,
         })
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use togather_model::Timestamp;
 
 use super::table;
-use crate::client::{Shelf, Snapshot};
+use crate::client::{self, Shelf, Snapshot};
 
 /// The `schema` field of a list of snapshots.
 pub const LIST_SCHEMA: &str = "togather.fleet/snapshot-list/v1";
@@ -31,8 +31,18 @@ pub struct NodeShelf {
     name: String,
     /// Newest first.
     snapshots: Vec<Row>,
+    replaced_databases: Vec<Replaced>,
     orphans: Vec<String>,
+    notes: Vec<String>,
     error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Replaced {
+    name: String,
+    keep: bool,
+    /// Why it is kept, a phrase each.
+    reasons: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,12 +58,24 @@ impl NodeShelf {
     /// What a node answered, or why it did not.
     #[must_use]
     pub fn of(name: &str, answer: Result<Shelf, String>) -> Self {
-        let (shelf, error) = match answer {
-            Ok(shelf) => (Some(shelf), None),
-            Err(error) => (None, Some(error)),
+        let shelf = match answer {
+            Ok(shelf) => shelf,
+            Err(error) => {
+                return Self {
+                    name: name.to_owned(),
+                    snapshots: vec![],
+                    replaced_databases: vec![],
+                    orphans: vec![],
+                    notes: vec![],
+                    error: Some(error),
+                };
+            }
         };
-        let (snapshots, orphans) =
-            shelf.map_or_else(Default::default, |shelf| (shelf.snapshots, shelf.orphans));
+        let replaced = |database: client::Replaced| Replaced {
+            name: database.name,
+            keep: !database.kept.is_empty(),
+            reasons: database.kept,
+        };
         let row = |mut snapshot: Snapshot| {
             let reasons = std::mem::take(&mut snapshot.kept);
             Row {
@@ -64,16 +86,20 @@ impl NodeShelf {
         };
         Self {
             name: name.to_owned(),
-            snapshots: snapshots.into_iter().map(row).collect(),
-            orphans,
-            error,
+            snapshots: shelf.snapshots.into_iter().map(row).collect(),
+            replaced_databases: shelf.replaced.into_iter().map(replaced).collect(),
+            orphans: shelf.orphans,
+            notes: shelf.notes,
+            error: shelf.failure.map(|failure| failure.to_string()),
         }
     }
 
     /// Whether a prune would find anything to do.
     #[must_use]
     pub fn has_something_to_forget(&self) -> bool {
-        !self.orphans.is_empty() || self.snapshots.iter().any(|row| !row.keep)
+        !self.orphans.is_empty()
+            || self.snapshots.iter().any(|row| !row.keep)
+            || self.replaced_databases.iter().any(|one| !one.keep)
     }
 
     fn notes(&self) -> impl Iterator<Item = String> {
@@ -85,8 +111,17 @@ impl NodeShelf {
                 "{name}: {id} waits on the node's own disk until the store can be reached again"
             )
         });
+        let replaced = self.replaced_databases.iter().map(move |database| {
+            let why = match database.keep {
+                true => database.reasons.join("; "),
+                false => "dropped at the next prune".to_owned(),
+            };
+            format!("{name}: {}, which a restore replaced: {why}", database.name)
+        });
         let orphans = self.orphans.iter();
-        spooled.chain(orphans.map(move |orphan| format!("{name}: {orphan}")))
+        let orphans = orphans.map(move |orphan| format!("{name}: {orphan}; {GOES}"));
+        let notes = self.notes.iter().map(move |note| format!("{name}: {note}"));
+        spooled.chain(replaced).chain(orphans).chain(notes)
     }
 }
 

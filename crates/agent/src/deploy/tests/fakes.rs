@@ -3,6 +3,8 @@
 
 mod outside;
 
+pub(crate) use self::outside::manifest;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},

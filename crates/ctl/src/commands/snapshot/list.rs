@@ -41,6 +41,11 @@ pub(super) async fn survey(
     let asked = join_all(clients.iter().map(|client| client.snapshots(store))).await;
     let mut errors = Vec::new();
     let nodes = clients.iter().zip(asked).map(|(client, answer)| {
+        if let Ok(shelf) = &answer
+            && let Some(failure) = shelf.failure.clone()
+        {
+            errors.push(Error::of_node(client.name(), failure));
+        }
         let answer = answer.map_err(|error| {
             let text = error.to_string();
             errors.push(error);

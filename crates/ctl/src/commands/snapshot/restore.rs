@@ -86,6 +86,11 @@ async fn find(
     let shelf = client.snapshots(store).await?;
     let wanted = id.to_string();
     let found = shelf.snapshots.into_iter().find(|one| one.id == wanted);
+    if found.is_none()
+        && let Some(failure) = shelf.failure
+    {
+        return Err(Error::of_node(client.name(), failure));
+    }
     found.ok_or_else(|| {
         let (name, place) = (client.name(), store.unwrap_or("its own store"));
         let mut list = format!("snapshot list --nodes {name}");

@@ -166,6 +166,7 @@ impl SnapshotService for Service {
         Ok(Response::new(v1::ListSnapshotsResponse {
             snapshots,
             orphans,
+            ..Default::default()
         }))
     }
 

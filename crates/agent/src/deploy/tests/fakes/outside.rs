@@ -19,7 +19,7 @@ use crate::{
     migrations::MigrationError,
     node::Attesters,
     snapshots::{
-        FORMAT, Globals, Manifest, Progress, Say, SnapshotError, Snapshots, Survey, Wanted,
+        FORMAT, Globals, Manifest, Progress, Pruned, Say, SnapshotError, Snapshots, Survey, Wanted,
     },
     traffic::{Traffic, TrafficError},
 };
@@ -344,6 +344,11 @@ impl Database for Outside {
         dropped.await.map_err(DatabaseError::Other)
     }
 
+    async fn scratch(&self) -> Result<Vec<Ulid>, DatabaseError> {
+        let scratch = self.call("database.scratch", |truth| truth.scratch.clone());
+        scratch.await.map_err(DatabaseError::Other)
+    }
+
     fn live_name(&self) -> &'static str {
         "togather"
     }
@@ -407,13 +412,12 @@ impl Snapshots for Outside {
         listed.await.map_err(SnapshotError::Other)
     }
 
-    async fn prune(
-        &self,
-        _: &[RollbackTarget],
-        _: Timestamp,
-    ) -> Result<Vec<String>, SnapshotError> {
-        let pruned = self.call("snapshots.prune", |_| vec![]).await;
-        pruned.map_err(SnapshotError::Other)
+    async fn prune(&self, _: &[RollbackTarget], _: Timestamp) -> Pruned {
+        let pruned = self.call("snapshots.prune", |_| ()).await;
+        Pruned {
+            forgotten: vec![],
+            failure: pruned.err().map(SnapshotError::Other),
+        }
     }
 
     async fn survey(&self, _: Option<&Url>) -> Result<Survey, SnapshotError> {
@@ -444,10 +448,10 @@ impl Snapshots for Outside {
             .map_err(SnapshotError::Other)
     }
 
-    async fn clear_away(&self, wanted: &Wanted) -> Result<Option<Manifest>, SnapshotError> {
+    async fn clear_away(&self, snapshot: Ulid) -> Result<Option<Manifest>, SnapshotError> {
         let whole = self.call("snapshots.clear_away", |truth| {
             let mut taken = truth.snapshots.iter();
-            taken.find(|taken| taken.id == wanted.id).cloned()
+            taken.find(|taken| taken.id == snapshot).cloned()
         });
         whole.await.map_err(SnapshotError::Other)
     }
@@ -461,10 +465,11 @@ impl Snapshots for Outside {
     }
 }
 
-fn manifest(wanted: &Wanted, schema: Option<u64>) -> Manifest {
+pub(crate) fn manifest(wanted: &Wanted, schema: Option<u64>) -> Manifest {
     Manifest {
         format: FORMAT.into(),
         id: wanted.id,
+        origin: None,
         database: "togather".into(),
         dump: "togather.dump".into(),
         taken_at: wanted.at,
