@@ -111,11 +111,7 @@ enum Command {
     Bench,
     /// Measure snapshots of a database of a million events on a running fleet, against bare pg_dump
     /// and pg_restore in the same run
-    BenchSnapshot {
-        /// Also with four million events; takes minutes, and some gigabytes of disk
-        #[arg(long)]
-        large: bool,
-    },
+    BenchSnapshot,
     /// Record a rollout as an animated picture, docs/rollout.svg
     Record {
         /// Where the picture goes
@@ -197,8 +193,8 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Load(wanted) => return load::command(&report, &wanted).await,
         Command::Demo => demo::demo(&report, &Layout::find()?).await?,
         Command::Bench => bench::bench(&report, &Layout::find()?).await?,
-        Command::BenchSnapshot { large } => {
-            bench::bench_snapshots(&report, &Layout::find()?, large).await?;
+        Command::BenchSnapshot => {
+            bench::bench_snapshots(&report, &Layout::find()?).await?;
         }
         Command::Record { out } => record::record(&report, &Layout::find()?, &out).await?,
         Command::S3 { root, listen } => s3::serve(&root, listen).await?,
