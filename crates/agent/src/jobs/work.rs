@@ -110,7 +110,8 @@ impl Task<'_> {
         })
     }
 
-    /// Drops the databases that restores replaced longer ago than snapshots are kept.
+    /// Drops the databases that restores replaced longer ago than snapshots are kept; not that of a
+    /// restore that is stuck, which is still to be put back.
     async fn drop_old_replaced(&self) -> Result<Vec<String>, Failure> {
         let node = self.node;
         let failed = |e| failed("the databases that restores replaced were not tidied", &e);
@@ -120,11 +121,15 @@ impl Task<'_> {
         }
         let keep_for = node.snapshots.retention().keep_for.as_millis();
         let now = u128::from(node.host.now().as_millisecond().unsigned_abs());
+        let stuck = node.state.stuck_job().await.map_err(|e| {
+            Failure::caused_by(FailureKind::Other, "what is stuck is not known", &e)
+        })?;
+        let kept = stuck.and_then(|stuck| stuck.swap).map(|swap| swap.outgoing);
         let mut dropped = Vec::new();
         for name in node.database.replaced().await.map_err(failed)? {
             let is_old = replaced_by(&name)
                 .is_some_and(|job| now.saturating_sub(job.timestamp_ms().into()) > keep_for);
-            if is_old {
+            if is_old && kept.as_ref() != Some(&name) {
                 node.database.drop_replaced(&name).await.map_err(failed)?;
                 dropped.push(name);
             }

@@ -37,26 +37,21 @@ impl Dumps {
         Ok(taken)
     }
 
-    /// Brings everything that is spooled to the store, oldest first.
-    pub(super) async fn deliver_spooled(&self) -> Result<Vec<String>, SnapshotError> {
+    /// Brings the oldest that is spooled to the store.
+    pub(super) async fn deliver_oldest(&self) -> Result<Option<String>, SnapshotError> {
         let _alone = self.delivering.lock().await;
         self.store.take_uploads_back().await?;
         let Some(spool) = &self.spool else {
-            return Ok(vec![]);
+            return Ok(None);
         };
-        let waiting = spool.survey().await?.snapshots;
-        if !waiting.is_empty() {
-            self.store.prepare().await?;
-        }
-        let mut delivered = Vec::new();
-        for manifest in waiting.into_iter().rev() {
-            let names =
-                Names::of_part(&manifest.dump).ok_or(SnapshotError::Unknown(manifest.id))?;
-            self.bring(spool, &manifest, &names).await?;
-            spool.remove_parts(&names).await?;
-            delivered.push(manifest.dump);
-        }
-        Ok(delivered)
+        let Some(manifest) = spool.survey().await?.snapshots.pop() else {
+            return Ok(None);
+        };
+        self.store.prepare().await?;
+        let names = Names::of_part(&manifest.dump).ok_or(SnapshotError::Unknown(manifest.id))?;
+        self.bring(spool, &manifest, &names).await?;
+        spool.remove_parts(&names).await?;
+        Ok(Some(manifest.dump))
     }
 
     async fn bring(

@@ -21,7 +21,13 @@ use sha2::{Digest as _, Sha256};
 use togather_model::Digest;
 use url::Url;
 
-use super::{Spool, error::SnapshotError, manifest::Names, uploads::Uploads};
+use super::{
+    Spool,
+    error::SnapshotError,
+    manifest::Names,
+    probe::{Answer, ConditionalWrites, is_refused},
+    uploads::Uploads,
+};
 
 /// The smallest part S3 allows but for the last one.
 const PART: usize = 5 << 20;
@@ -54,6 +60,8 @@ pub(super) struct Store {
     at_most: Option<u64>,
     /// The small objects as they were last read: status asks for all of them each time.
     small: Arc<Mutex<BTreeMap<String, Small>>>,
+    /// What it makes of writes that may only create, once that is known.
+    conditional: Arc<Mutex<Option<ConditionalWrites>>>,
 }
 
 /// A small object, and what the listing said of it when it was read.
@@ -89,6 +97,7 @@ impl Store {
                 uploads: None,
                 at_most: None,
                 small: Arc::default(),
+                conditional: Arc::default(),
             });
         }
         // By prefix: object_store would take a mere `TIMEOUT` or `REGION` for its own as well.
@@ -147,6 +156,7 @@ impl Store {
             folder: None,
             at_most: None,
             small: Arc::default(),
+            conditional: Arc::default(),
         }
     }
 
@@ -177,8 +187,32 @@ impl Store {
         self.at_most
     }
 
-    fn path(&self, name: &str) -> Path {
+    pub(super) fn path(&self, name: &str) -> Path {
         self.prefix.clone().join(name)
+    }
+
+    pub(super) fn objects(&self) -> &dyn ObjectStore {
+        &*self.objects
+    }
+
+    pub(super) const fn is_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// What is known of writes that may only create.
+    pub(super) fn known(&self) -> Option<ConditionalWrites> {
+        let conditional = self.conditional.lock();
+        conditional.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has this be known of them from now on.
+    pub(super) fn remember(&self, known: ConditionalWrites) {
+        let conditional = self.conditional.lock();
+        *conditional.unwrap_or_else(PoisonError::into_inner) = Some(known);
+    }
+
+    async fn is_unconditional(&self) -> bool {
+        self.conditional_writes().await.answer == Answer::No
     }
 
     /// Makes a local folder that nobody else may look into, if it is not there.
@@ -235,11 +269,13 @@ impl Store {
         let path = self.path(name);
         let failed = |e: object_store::Error| SnapshotError::store(format!("take {name}"), &e);
         let bytes = Bytes::from(bytes);
-        let put = |mode: PutMode| {
-            self.objects
-                .put_opts(&path, bytes.clone().into(), mode.into())
-        };
-        match put(PutMode::Create).await {
+        if self.known().is_some_and(|known| known.answer == Answer::No) {
+            return self.create_if_absent(name, bytes).await;
+        }
+        let put = self
+            .objects
+            .put_opts(&path, bytes.clone().into(), PutMode::Create.into());
+        match put.await {
             Ok(_) => Ok(()),
             Err(object_store::Error::AlreadyExists { .. }) => {
                 let found = self.objects.get(&path).await.map_err(failed)?;
@@ -248,9 +284,9 @@ impl Store {
                     false => Err(SnapshotError::Taken(name.to_owned())),
                 }
             }
-            // A store without conditional writes: the id in the name makes it unique.
-            Err(object_store::Error::NotImplemented { .. }) => {
-                put(PutMode::Overwrite).await.map(|_| ()).map_err(failed)
+            // The id in the name makes it unique all the same.
+            Err(e) if is_refused(&e) && self.is_unconditional().await => {
+                self.create_if_absent(name, bytes).await
             }
             Err(e) => Err(failed(e)),
         }
@@ -397,6 +433,27 @@ pub(super) fn json(name: &str, value: &impl Serialize) -> Result<Vec<u8>, Snapsh
         doing: format!("take {name}"),
         why: e.to_string(),
     })
+}
+
+/// The address for people, without any secret, and where another endpoint than the provider's own is
+/// set, that as well.
+pub(super) fn address(url: &Url) -> String {
+    let names = match url.scheme() {
+        "s3" | "s3a" => &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"][..],
+        "gs" => &["GOOGLE_BASE_URL"],
+        "az" | "azure" | "abfs" | "abfss" | "adl" => &["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"],
+        _ => &[],
+    };
+    let mut set = names.iter().filter_map(|name| std::env::var(name).ok());
+    let endpoint = set.next().and_then(|text| Url::parse(&text).ok());
+    match endpoint {
+        Some(endpoint) => format!(
+            "{} at {}",
+            named(url),
+            endpoint.origin().ascii_serialization()
+        ),
+        None => named(url),
+    }
 }
 
 fn named(url: &Url) -> String {
