@@ -4,6 +4,7 @@
 //! Nothing counts as verified until it was read back, its SHA-256 matched, and what it restored to
 //! was compared with what was counted when it was taken.
 
+mod address;
 mod contents;
 mod dump;
 mod error;
@@ -201,7 +202,7 @@ impl Dumps {
         let spool = settings.spool.as_ref().map(Store::spool).transpose()?;
         Ok(Self {
             store,
-            address: store::address(&settings.store),
+            address: address::of(&settings.store),
             spool,
             delivering: Mutex::default(),
             service: settings.service,

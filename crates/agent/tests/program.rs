@@ -149,7 +149,7 @@ fn check_asks_the_store_only_when_it_is_told_to() {
     let looked = folder.program("check").arg("--store").output().unwrap();
     let (shown, stderr) = (text(&looked.stdout), text(&looked.stderr));
     assert_eq!(looked.status.code(), Some(0), "{stderr}");
-    assert!(shown.contains("conditional_writes: yes"), "{shown}");
+    assert!(shown.contains("conditional_writes: \"yes\""), "{shown}");
     assert!(!folder.at("snapshots").exists());
     let without = text(&folder.check().stdout);
     assert!(!without.contains("conditional_writes"), "{without}");

@@ -23,6 +23,7 @@ pub struct ConditionalWrites {
     #[serde(rename = "conditional_writes")]
     pub answer: Answer,
     /// Why that is so, or is not known; empty: there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
@@ -78,6 +79,20 @@ impl ConditionalWrites {
 }
 
 impl Store {
+    /// What is known of writes that may only create.
+    pub(super) fn known(&self) -> Option<ConditionalWrites> {
+        self.conditional().clone()
+    }
+
+    /// Has this be known of them from now on.
+    pub(super) fn remember(&self, known: ConditionalWrites) {
+        *self.conditional() = Some(known);
+    }
+
+    pub(super) async fn is_unconditional(&self) -> bool {
+        self.conditional_writes().await.answer == Answer::No
+    }
+
     /// Tries the store out, unless it is known. It takes a tiny object of a name of its own, which is
     /// removed again.
     pub(super) async fn conditional_writes(&self) -> ConditionalWrites {

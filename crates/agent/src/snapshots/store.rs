@@ -23,6 +23,7 @@ use url::Url;
 
 use super::{
     Spool,
+    address::named,
     error::SnapshotError,
     manifest::Names,
     probe::{Answer, ConditionalWrites, is_refused},
@@ -199,20 +200,10 @@ impl Store {
         self.folder.is_some()
     }
 
-    /// What is known of writes that may only create.
-    pub(super) fn known(&self) -> Option<ConditionalWrites> {
+    /// What is known of writes that may only create, for all who share this place.
+    pub(super) fn conditional(&self) -> MutexGuard<'_, Option<ConditionalWrites>> {
         let conditional = self.conditional.lock();
-        conditional.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Has this be known of them from now on.
-    pub(super) fn remember(&self, known: ConditionalWrites) {
-        let conditional = self.conditional.lock();
-        *conditional.unwrap_or_else(PoisonError::into_inner) = Some(known);
-    }
-
-    async fn is_unconditional(&self) -> bool {
-        self.conditional_writes().await.answer == Answer::No
+        conditional.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a local folder that nobody else may look into, if it is not there.
@@ -433,36 +424,6 @@ pub(super) fn json(name: &str, value: &impl Serialize) -> Result<Vec<u8>, Snapsh
         doing: format!("take {name}"),
         why: e.to_string(),
     })
-}
-
-/// The address for people, without any secret, and where another endpoint than the provider's own is
-/// set, that as well.
-pub(super) fn address(url: &Url) -> String {
-    let names = match url.scheme() {
-        "s3" | "s3a" => &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"][..],
-        "gs" => &["GOOGLE_BASE_URL"],
-        "az" | "azure" | "abfs" | "abfss" | "adl" => &["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"],
-        _ => &[],
-    };
-    let mut set = names.iter().filter_map(|name| std::env::var(name).ok());
-    let endpoint = set.next().and_then(|text| Url::parse(&text).ok());
-    match endpoint {
-        Some(endpoint) => format!(
-            "{} at {}",
-            named(url),
-            endpoint.origin().ascii_serialization()
-        ),
-        None => named(url),
-    }
-}
-
-fn named(url: &Url) -> String {
-    format!(
-        "{}://{}{}",
-        url.scheme(),
-        url.host_str().unwrap_or_default(),
-        url.path()
-    )
 }
 
 /// An object under way. If it is let go of before its end, what was sent of it is taken back.
