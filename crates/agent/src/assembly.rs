@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use togather_model::{Timestamp, retention::Policy};
+use serde::Serialize;
+use togather_model::{Failure, FailureKind, Timestamp, retention::Policy};
 use tokio::time::timeout;
 
 use crate::{
@@ -19,7 +20,9 @@ use crate::{
     node::Node,
     reload::Reloaded,
     server::{Tls, TlsFilesError},
-    snapshots::{Dumps, Origin, SnapshotError, SnapshotSettings, Spool},
+    snapshots::{
+        Answer, ConditionalWrites, Dumps, Origin, SnapshotError, SnapshotSettings, Snapshots, Spool,
+    },
     state::{State, StateError},
     traffic::Caddy,
 };
@@ -42,6 +45,20 @@ pub struct Parts {
     http: Http,
     database: Arc<Postgres>,
     dumps: Dumps,
+}
+
+#[derive(Serialize)]
+struct Looked {
+    snapshot_store: Store,
+}
+
+/// What a snapshot store is like.
+#[derive(Serialize)]
+struct Store {
+    address: String,
+    snapshots: usize,
+    #[serde(flatten)]
+    writes: ConditionalWrites,
 }
 
 /// What of the configuration cannot be used. The program ends with exit code 10.
@@ -150,6 +167,32 @@ impl Parts {
             database,
             dumps: dumps.map_err(|e| AssemblyError::Snapshots(Box::new(e)))?,
         })
+    }
+
+    /// Asks the snapshot store what it lets the agent do, and says so as YAML.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub async fn look_at_store(&self) -> Result<String, Failure> {
+        let unusable = |e: &dyn std::error::Error| {
+            Failure::caused_by(FailureKind::Other, "the snapshot store cannot be used", e)
+                .next("look at `snapshots.store` in agent.yml, and at the credentials in the environment (on a node: /etc/togather/agent.env)")
+        };
+        let held = Snapshots::survey(&self.dumps, None).await;
+        let snapshots = held.map_err(|e| unusable(&e))?.snapshots.len();
+        let writes = self.dumps.conditional_writes().await;
+        if writes.answer == Answer::Unknown {
+            return Err(unusable(&SnapshotError::Other(writes.reason)));
+        }
+        let address = self.dumps.address();
+        let looked = Looked {
+            snapshot_store: Store {
+                address,
+                snapshots,
+                writes,
+            },
+        };
+        serde_saphyr::to_string(&looked).map_err(|e| unusable(&e))
     }
 
     /// The node that these parts make, with its memory opened, or begun if there is none.

@@ -23,7 +23,7 @@ use std::{
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use agent::{AgentFile, Identity, SnapshotStore, TlsFiles};
+pub use agent::{AgentFile, Identity, MetricsSettings, SnapshotStore, TlsFiles};
 pub use deployment::{
     AppSettings, DatabaseSection, DeploymentFile, DockerSettings, ProxySettings, SnapshotRetention,
 };

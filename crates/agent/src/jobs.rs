@@ -17,18 +17,19 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
-use togather_model::{Failure, FailureKind, Ulid};
+use togather_model::{Failure, FailureKind, SnapshotEvent, Ulid};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    leases,
+    leases, log,
     node::Node,
     snapshots::{Manifest, Progress},
-    state::StateError,
+    state::{StateError, entry},
 };
 
-pub use self::job::{Interrupted, Job, JobKind, SCHEDULE, Swap, Which, Work};
+pub use self::job::{Interrupted, Job, SCHEDULE, Swap, Which, Work};
+pub use togather_model::JobKind;
 
 /// How long to wait before what an interruption left is looked at again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -71,6 +72,7 @@ struct Task<'a> {
     node: &'a Node,
     id: Ulid,
     current: &'a watch::Sender<Option<Job>>,
+    stopping: &'a CancellationToken,
 }
 
 impl Task<'_> {
@@ -181,8 +183,8 @@ impl Jobs {
             snapshot: None,
             forgotten: vec![],
         };
-        match state.begin_job(&job, &work).await {
-            Ok(()) => {}
+        match state.begin_job(&job, &work, &self.node.name).await {
+            Ok(begun) => log::tell(&begun),
             Err(StateError::Busy) => return Err(self.busy().await),
             Err(error) => return Err(unreadable(&error)),
         }
@@ -227,7 +229,7 @@ impl Jobs {
             let done = tokio::select! {
                 done = Box::pin(task.carry_out(&work)) => done,
                 () = this.stopping.cancelled(), if may_break_off => {
-                    let left = Interrupted { job: job.clone(), work, swap: None };
+                    let left = Interrupted { job: job.clone(), work, swap: None, stuck: false };
                     match task.put_in_order(&left).await {
                         Ok(ended) => ended,
                         // It stays open, and is put in order at the next start.
@@ -244,43 +246,23 @@ impl Jobs {
             node: &self.node,
             id,
             current: &self.current,
+            stopping: &self.stopping,
         }
     }
 
     async fn end(&self, job: Job, done: Result<Done, Failure>) {
-        let mut job = self.watched(job.id).unwrap_or(job);
-        job.ended_at = Some(self.node.host.now());
-        match done {
-            Ok(done) => {
-                job.message = done.message;
-                job.snapshot = done.snapshot;
-                tracing::info!(job = %job.id, kind = job.kind.as_str(), job.message, "job done");
-            }
-            Err(failure) => {
-                tracing::error!(job = %job.id, kind = job.kind.as_str(), %failure, "job failed");
-                job.message = failure.what.clone();
-                job.failure = Some(failure);
-            }
-        }
-        // Nothing else begins before it is written: a full disk may have room again in a while.
-        while let Err(error) = self.node.state.end_job(&job).await {
-            tracing::error!(%error, job = %job.id, "the job's ending was not written; trying again");
-            tokio::select! {
-                () = tokio::time::sleep(RETRY) => {}
-                // It stays open, and is put in order at the next start.
-                () = self.stopping.cancelled() => break,
-            }
-        }
+        let job = self.watched(job.id).unwrap_or(job);
+        let job = write_ending(&self.node, job, done, &self.stopping).await;
         self.current.send_replace(Some(job));
     }
 
-    /// Puts in order what an interruption left, if anything. Until that is done, nothing else
-    /// begins.
+    /// Puts in order what an interruption left, if anything; a restore that was stuck is tried to be
+    /// taken back once more. Until that is done, nothing else begins.
     ///
     /// # Errors
     /// The state cannot be read.
     pub async fn resume(&self) -> Result<Option<Job>, StateError> {
-        let Some(interrupted) = self.node.state.running_job().await? else {
+        let Some(interrupted) = self.take_up().await? else {
             return Ok(None);
         };
         let (this, job) = (self.clone(), interrupted.job.clone());
@@ -308,11 +290,43 @@ impl Jobs {
         Ok(Some(job))
     }
 
+    async fn take_up(&self) -> Result<Option<Interrupted>, StateError> {
+        let (state, name, now) = (&self.node.state, &self.node.name, self.node.host.now());
+        if let Some(interrupted) = state.running_job().await? {
+            let job = &interrupted.job;
+            let resumed = SnapshotEvent::Resumed { job: job.kind };
+            // A full disk must not keep the databases from being put in order.
+            match state.append(entry(job, name, now, resumed)).await {
+                Ok(event) => log::tell(&event),
+                Err(error) => tracing::warn!(%error, "an event was not journalled"),
+            }
+            return Ok(Some(interrupted));
+        }
+        let Some(mut stuck) = state.stuck_job().await? else {
+            return Ok(None);
+        };
+        stuck.job.ended_at = None;
+        stuck.job.failure = None;
+        match state.reopen_job(&stuck.job, name, now).await {
+            Ok(event) => log::tell(&event),
+            // A deployment was taken up; if it ends well, nothing is stuck any more.
+            Err(StateError::Busy) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        Ok(Some(stuck))
+    }
+
     /// The job under way, as it is now.
     #[must_use]
     pub fn running(&self) -> Option<Job> {
         let current = self.current.borrow();
         current.clone().filter(|job| job.ended_at.is_none())
+    }
+
+    /// Changes whenever the job under way does.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Option<Job>> {
+        self.current.subscribe()
     }
 
     fn watched(&self, id: Ulid) -> Option<Job> {
@@ -354,6 +368,44 @@ impl Jobs {
         tokio::time::timeout(within, self.under_way.wait())
             .await
             .is_err()
+    }
+}
+
+/// Writes down how a job ended, and tells it. Nothing else begins before that is written: a full
+/// disk may have room again in a while. If the agent stops before, the job stays open, and is put in
+/// order at the next start.
+async fn write_ending(
+    node: &Node,
+    mut job: Job,
+    done: Result<Done, Failure>,
+    stopping: &CancellationToken,
+) -> Job {
+    job.ended_at = Some(node.host.now());
+    match done {
+        Ok(done) => {
+            job.message = done.message;
+            job.snapshot = done.snapshot;
+            job.failure = None;
+        }
+        Err(failure) => {
+            job.message = failure.what.clone();
+            job.failure = Some(failure);
+        }
+    }
+    loop {
+        match node.state.end_job(&job, &node.name).await {
+            Ok(events) => {
+                events.iter().for_each(log::tell);
+                return job;
+            }
+            Err(error) => {
+                tracing::error!(%error, job = %job.id, job.message, "the job's ending was not written");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY) => {}
+            () = stopping.cancelled() => return job,
+        }
     }
 }
 

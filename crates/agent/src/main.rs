@@ -15,6 +15,8 @@ use togather_agent::{
     config::Config,
     gate::Gate,
     jobs::Jobs,
+    lookout::Lookout,
+    metrics::Metrics,
     operations::Operations,
     reload::Reloaded,
     schedule::{Schedule, ScheduleSettings},
@@ -47,7 +49,18 @@ enum Command {
     /// Looks after the node until it is told to stop.
     Run(Files),
     /// Checks the whole configuration and prints every value in effect. Changes nothing.
-    Check(Files),
+    Check(Check),
+}
+
+#[derive(clap::Args)]
+struct Check {
+    #[command(flatten)]
+    files: Files,
+    /// Asks the snapshot store as well: whether it can be read and written, and whether it keeps an
+    /// object from being replaced. Stores a tiny object for that, and removes it. Needs the agent's
+    /// environment, where the store's credentials are.
+    #[arg(long)]
+    store: bool,
 }
 
 #[derive(clap::Args)]
@@ -60,7 +73,7 @@ struct Files {
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Run(files) => on_threads(run(files.config)),
-        Command::Check(files) => on_threads(check(files.config)),
+        Command::Check(wanted) => on_threads(check(wanted)),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -83,10 +96,13 @@ fn on_threads(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
     ended
 }
 
-async fn check(agent_yml: PathBuf) -> Result<(), Failure> {
-    let (config, _) = configure(&agent_yml)?;
-    let effective = config.effective().map_err(|e| misconfigured(&e))?;
-    let written = io::stdout().lock().write_all(effective.as_bytes());
+async fn check(wanted: Check) -> Result<(), Failure> {
+    let (config, parts) = configure(&wanted.files.config)?;
+    let mut shown = config.effective().map_err(|e| misconfigured(&e))?;
+    if wanted.store {
+        shown.push_str(&parts.look_at_store().await?);
+    }
+    let written = io::stdout().lock().write_all(shown.as_bytes());
     written.map_err(|e| failed("the values in effect could not be printed", &e))
 }
 
@@ -94,6 +110,7 @@ async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
     start_logging();
     let (config, parts) = configure(&agent_yml)?;
     let (services, tls) = assemble(&config, parts).await?;
+    serve_metrics(&config, &services).await?;
     let (operations, jobs) = (services.operations.clone(), services.jobs.clone());
     take_up_what_was_interrupted(&operations, &jobs).await?;
     let snapshots = &config.agent.snapshots;
@@ -107,6 +124,7 @@ async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
     let schedule = schedule.map_err(|e| failed("the schedule did not start", &e))?;
 
     let stopping = services.stopping.clone();
+    services.lookout.keep(&jobs, stopping.clone());
     let listen = config.agent.listen;
     let listener = TcpListener::bind(listen)
         .await
@@ -171,17 +189,35 @@ async fn assemble(
         .map_err(|e| failed("the agent could not listen for signals", &e))?;
     let (fleet_id, node_id) = (agent.fleet.to_string(), agent.node.id.to_string());
     let (state, host) = (node.state.clone(), Arc::clone(&node.host));
+    let lookout = Lookout::open(node.clone(), agent.snapshots.overdue_after).await;
+    let lookout = lookout.map_err(|e| failed("the node's memory cannot be read", &e))?;
     let services = Services {
         gate: Gate::new(fleet_id, node_id.clone(), keys, state, host),
         operations: Operations::new(node.clone()),
         jobs: Jobs::new(node.clone()),
-        overdue_after: agent.snapshots.overdue_after,
+        lookout,
         node,
         node_id,
         inbox,
         stopping: CancellationToken::new(),
     };
     Ok((services, tls))
+}
+
+/// Before anything is taken up: an address that cannot be used is to be seen at once.
+async fn serve_metrics(config: &Config, services: &Services) -> Result<(), Failure> {
+    let Some(listen) = config.agent.metrics.listen else {
+        return Ok(());
+    };
+    let (state, lookout) = (services.node.state.clone(), services.lookout.clone());
+    let metrics = Metrics::listen(listen, state, lookout).await.map_err(|e| {
+        failed(&format!("cannot listen on {listen} for metrics"), &e)
+            .next("set `metrics.listen` in agent.yml to a free address of this machine")
+    })?;
+    let address = metrics.address().unwrap_or(listen);
+    tracing::info!(%address, "metrics");
+    tokio::spawn(metrics.serve(services.stopping.clone()));
+    Ok(())
 }
 
 async fn take_up_what_was_interrupted(operations: &Operations, jobs: &Jobs) -> Result<(), Failure> {

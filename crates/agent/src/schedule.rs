@@ -12,7 +12,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use rand::RngExt as _;
-use togather_model::{Failure, FailureKind, Timestamp};
+use togather_model::{Failure, FailureKind, SnapshotEvent, Timestamp};
 use tokio::sync::Mutex;
 use tokio_cron_scheduler::{Job as Timed, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,10 @@ pub use self::cron::{Cron, NotCron};
 use crate::{
     deploy::journal::new_id,
     jobs::{Job, JobKind, Jobs, SCHEDULE, Which, Work},
+    log,
     node::Node,
     snapshots::Reason,
-    state::StateError,
+    state::{self, StateError},
 };
 
 /// How often a run that cannot begin yet is tried again.
@@ -217,7 +218,6 @@ impl Runner {
             format!("the run that was due at {due:.0} was skipped"),
         );
         failure.causes.push(why.to_string());
-        tracing::warn!(kind = kind.as_str(), %failure, "skipped");
         let job = Job {
             id: new_id(now),
             kind,
@@ -227,21 +227,33 @@ impl Runner {
             message: failure.what.clone(),
             bytes_done: 0,
             bytes_total: None,
-            failure: Some(failure),
+            failure: Some(failure.clone()),
             snapshot: None,
             forgotten: vec![],
         };
-        self.node.state.record_job(&job).await
+        let (state, node) = (&self.node.state, &self.node.name);
+        let event = state.record_job(&job, &failure, node).await?;
+        log::tell(&event);
+        Ok(())
     }
 
     async fn deliver(&self) {
-        match self.node.snapshots.deliver().await {
-            Ok(delivered) => {
-                for dump in delivered {
-                    tracing::info!(dump, "a spooled snapshot is in the store now");
-                }
+        loop {
+            match self.node.snapshots.deliver_next().await {
+                Ok(Some(dump)) => self.tell_delivered(dump).await,
+                Ok(None) => return,
+                Err(error) => return tracing::warn!(%error, "what is spooled waits on"),
             }
-            Err(error) => tracing::warn!(%error, "what is spooled waits on"),
+        }
+    }
+
+    async fn tell_delivered(&self, dump: String) {
+        let at = self.node.host.now();
+        let delivered = SnapshotEvent::Delivered { dump };
+        let delivered = state::Entry::of_node(&self.node.name, new_id(at), at, delivered);
+        match self.node.state.append(delivered).await {
+            Ok(event) => log::tell(&event),
+            Err(error) => tracing::warn!(%error, "an event was not journalled"),
         }
     }
 

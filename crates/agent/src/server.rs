@@ -33,6 +33,7 @@ use crate::{
     gate::{Gate, Order, Peer},
     jobs::Jobs,
     leases::Proof,
+    lookout::Lookout,
     node::Node,
     operations::Operations,
     reload::Reloaded,
@@ -63,8 +64,8 @@ pub struct Services {
     pub operations: Operations,
     /// Its jobs on snapshots.
     pub jobs: Jobs,
-    /// How old the last verified snapshot may be.
-    pub overdue_after: Duration,
+    /// Who keeps watch over its snapshots.
+    pub lookout: Lookout,
     /// Where image archives come in.
     pub inbox: Inbox,
     /// Cancelled when the agent stops; streams end then.

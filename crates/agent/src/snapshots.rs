@@ -4,12 +4,14 @@
 //! Nothing counts as verified until it was read back, its SHA-256 matched, and what it restored to
 //! was compared with what was counted when it was taken.
 
+mod address;
 mod contents;
 mod dump;
 mod error;
 mod forget;
 mod load;
 mod manifest;
+mod probe;
 mod program;
 mod prove;
 mod roles;
@@ -33,6 +35,7 @@ pub use self::{
     error::SnapshotError,
     forget::reasons,
     manifest::{FORMAT, Globals, Manifest, Origin, Reason, Wanted},
+    probe::{Answer, ConditionalWrites},
     program::{Progress, Say},
     shelf::{Orphan, Survey},
 };
@@ -96,8 +99,27 @@ pub trait Snapshots: Send + Sync {
     /// The snapshots that wait on the node's own disk for the store, newest first.
     async fn spooled(&self) -> Result<Vec<Manifest>, SnapshotError>;
 
+    /// Brings the oldest that is spooled to the store. Returns the dump's name; `None`: none waits.
+    async fn deliver_next(&self) -> Result<Option<String>, SnapshotError>;
+
     /// Brings what is spooled to the store, oldest first. Returns the dumps' names.
-    async fn deliver(&self) -> Result<Vec<String>, SnapshotError>;
+    async fn deliver(&self) -> Result<Vec<String>, SnapshotError> {
+        let mut delivered = Vec::new();
+        while let Some(dump) = self.deliver_next().await? {
+            delivered.push(dump);
+        }
+        Ok(delivered)
+    }
+
+    /// The store's address for people, without any secret.
+    fn address(&self) -> String;
+
+    /// Whether the store keeps an object from being replaced that may only be created. Tries it out,
+    /// unless that is known, with a tiny object that it removes again.
+    async fn conditional_writes(&self) -> ConditionalWrites;
+
+    /// Has this be known of the store, as it was found out earlier.
+    fn recall(&self, known: ConditionalWrites);
 }
 
 /// What a pruning did: also one that did not come to its end has removed something for good.
@@ -142,6 +164,7 @@ pub struct Spool {
 /// Snapshots made by `pg_dump` and kept through object_store.
 pub struct Dumps {
     store: Store,
+    address: String,
     spool: Option<Store>,
     origin: Option<Origin>,
     /// One delivery at a time.
@@ -192,6 +215,7 @@ impl Dumps {
         let spool = settings.spool.as_ref().map(Store::spool).transpose()?;
         Ok(Self {
             store: own(store),
+            address: address::of(&settings.store),
             spool: spool.map(own),
             origin: origin.clone(),
             delivering: Mutex::default(),
@@ -317,7 +341,19 @@ impl Snapshots for Dumps {
         }
     }
 
-    async fn deliver(&self) -> Result<Vec<String>, SnapshotError> {
-        self.deliver_spooled().await
+    async fn deliver_next(&self) -> Result<Option<String>, SnapshotError> {
+        self.deliver_oldest().await
+    }
+
+    fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    async fn conditional_writes(&self) -> ConditionalWrites {
+        self.store.conditional_writes().await
+    }
+
+    fn recall(&self, known: ConditionalWrites) {
+        self.store.remember(known);
     }
 }

@@ -5,10 +5,14 @@
 //! it survives the power cut that it is there for.
 
 mod audit;
+mod events;
 mod jobs;
 mod lease;
 mod operations;
 mod rollouts;
+mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::{path::Path, time::Duration};
 
@@ -20,7 +24,10 @@ use togather_model::{Digest, Release, Timestamp};
 use tokio::sync::watch;
 
 pub use audit::AuditEntry;
+pub use events::Entry;
+pub(crate) use jobs::entry;
 pub use rollouts::RolloutRecord;
+pub use tally::Tally;
 
 /// The node's memory.
 #[derive(Debug, Clone)]

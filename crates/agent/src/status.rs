@@ -2,7 +2,7 @@
 //! be asked is told as such, and never holds up the rest.
 
 mod drift;
-mod overdue;
+pub(crate) mod overdue;
 
 use std::{future::Future, time::Duration};
 
@@ -15,8 +15,9 @@ use crate::{
     containers::SlotContainer,
     health::Answer,
     jobs::{Job, Jobs},
+    lookout::Lookout,
     node::Node,
-    snapshots::{Manifest, Survey},
+    snapshots::{ConditionalWrites, Manifest, Survey},
     state::StateError,
 };
 
@@ -44,6 +45,10 @@ pub struct Status {
     pub snapshot_overdue: String,
     /// Databases that restores replaced, newest first.
     pub replaced_databases: Vec<String>,
+    /// A restore, or its undo, that could not be taken back and that nothing has settled since.
+    pub stuck: Option<Job>,
+    /// Where snapshots are kept, and whether that place keeps one from being replaced.
+    pub store: (String, ConditionalWrites),
     /// The lease, while it lives.
     pub lease: Option<Lease>,
     /// The operation under way.
@@ -74,11 +79,7 @@ struct Seen {
 ///
 /// # Errors
 /// The agent's own state cannot be read.
-pub async fn status(
-    node: &Node,
-    jobs: &Jobs,
-    overdue_after: Duration,
-) -> Result<Status, StateError> {
+pub async fn status(node: &Node, jobs: &Jobs, lookout: &Lookout) -> Result<Status, StateError> {
     let running = node.state.running().await?.map(|(operation, _)| operation);
     let recent = node.state.operations(None, 2).await?;
     let last = recent
@@ -89,6 +90,7 @@ pub async fn status(
 
     let job = jobs.running();
     let mut last_jobs = node.state.last_jobs().await?;
+    let stuck = node.state.stuck_job().await?.map(|stuck| stuck.job);
 
     let seen = look(node).await;
     let health = match seen.live_slot {
@@ -105,21 +107,31 @@ pub async fn status(
     last_jobs.splice(0..0, job);
     let snapshots = seen.snapshots.map(|survey| survey.snapshots);
     let has_database = !matches!(seen.schema, Ok(Schema::NoDatabase) | Err(_));
-    let snapshot_overdue = match &snapshots {
-        Ok(snapshots) if has_database => {
-            overdue::find(snapshots, node.state.created_at(), overdue_after, now)
-        }
-        Ok(_) | Err(_) => String::new(),
+    let verified = match &snapshots {
+        Ok(snapshots) => overdue::last_verified(snapshots, now).map(|verified| verified.taken_at),
+        // While the store is away, snapshots grow old all the same.
+        Err(_) => lookout.known().last_verified.map(|sight| sight.taken_at),
+    };
+    let snapshot_overdue = match has_database {
+        true => overdue::find(
+            verified,
+            node.state.created_at(),
+            lookout.overdue_after(),
+            now,
+        ),
+        false => String::new(),
     };
     let snapshots = snapshots.unwrap_or_default();
     Ok(Status {
         at: now,
         health,
-        last_verified: snapshots.iter().find(|s| s.verified_at.is_some()).cloned(),
+        last_verified: overdue::last_verified(&snapshots, now).cloned(),
         last_snapshot: snapshots.into_iter().next(),
         jobs: last_jobs,
         snapshot_overdue,
         replaced_databases: seen.replaced.unwrap_or_default(),
+        stuck,
+        store: (node.snapshots.address(), lookout.store()),
         schema: seen.schema.ok(),
         live: seen.live.ok().flatten(),
         lease,
@@ -160,7 +172,7 @@ async fn look(node: &Node) -> Seen {
 }
 
 /// The schema; before the first deployment there is no database to ask.
-async fn schema(node: &Node) -> Result<Schema, Failure> {
+pub(crate) async fn schema(node: &Node) -> Result<Schema, Failure> {
     let exists = node
         .containers
         .base_exists()
@@ -176,7 +188,7 @@ async fn schema(node: &Node) -> Result<Schema, Failure> {
 }
 
 /// An answer, or what is not so without it, and why.
-async fn within<T, E: std::error::Error>(
+pub(crate) async fn within<T, E: std::error::Error>(
     otherwise: &str,
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Silence> {

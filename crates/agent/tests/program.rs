@@ -7,6 +7,8 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -139,6 +141,72 @@ fn what_is_wrong_with_the_configuration_is_found_before_anything_starts() {
             assert!(!folder.at("state").exists(), "{file}");
         }
     }
+}
+
+#[test]
+fn check_asks_the_store_only_when_it_is_told_to() {
+    let folder = Folder::new();
+    let looked = folder.program("check").arg("--store").output().unwrap();
+    let (shown, stderr) = (text(&looked.stdout), text(&looked.stderr));
+    assert_eq!(looked.status.code(), Some(0), "{stderr}");
+    assert!(shown.contains("conditional_writes: \"yes\""), "{shown}");
+    assert!(!folder.at("snapshots").exists());
+    let without = text(&folder.check().stdout);
+    assert!(!without.contains("conditional_writes"), "{without}");
+
+    // Where the folder should be there is a file.
+    folder.write("snapshots", "");
+    let looked = folder.program("check").arg("--store").output().unwrap();
+    let stderr = text(&looked.stderr);
+    assert_eq!(looked.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("`snapshots.store` in agent.yml"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn metrics_are_told_where_they_are_wanted() {
+    let folder = Folder::new();
+    let listen = |address: &str| {
+        let agent = fs::read_to_string(folder.at("agent.yml")).unwrap();
+        let agent = agent.split("metrics:").next().unwrap().to_owned();
+        folder.write(
+            "agent.yml",
+            &format!("{agent}metrics: {{listen: \"{address}\"}}\n"),
+        );
+    };
+    listen("somewhere");
+    let ended = folder.program("run").output().unwrap();
+    assert_eq!(ended.status.code(), Some(10));
+    let told = text(&ended.stderr);
+    assert!(told.contains("`metrics"), "{told}");
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    listen(&taken.local_addr().unwrap().to_string());
+    let ended = folder.program("run").output().unwrap();
+    let told = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("for metrics") && told.contains("`metrics.listen`"),
+        "{told}"
+    );
+
+    listen("127.0.0.1:0");
+    let service = folder.program("run").stderr(Stdio::piped()).spawn();
+    let mut service = Running(service.unwrap());
+    let log = BufReader::new(service.0.stderr.take().unwrap());
+    let address = log
+        .lines()
+        .map(Result::unwrap)
+        .find_map(|line| Some(line.split_once("metrics address=")?.1.trim().to_owned()))
+        .unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("togather_agent_build_info{"), "{answer}");
 }
 
 #[test]

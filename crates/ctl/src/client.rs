@@ -27,8 +27,8 @@ use ulid::Ulid;
 pub use self::{
     connect::ConnectError,
     image::Archive,
-    snapshots::{Job, JobKind, Jobs, Order, Replaced, Shelf, Snapshot},
-    status::{Check, Health, NodeStatus, RolloutRecord},
+    snapshots::{Job, Jobs, Order, Replaced, Shelf, Snapshot},
+    status::{Check, Health, NodeStatus, RolloutRecord, SnapshotStore},
 };
 use crate::{
     error::{Error, Result, not_understood},
@@ -52,6 +52,15 @@ pub struct Planned {
     pub plan: Result<Plan, Vec<Failure>>,
     /// The release's image comes as an archive, and the node does not have it yet.
     pub image_missing: bool,
+}
+
+/// What a node has been through.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Its operations, newest first.
+    pub operations: Vec<Operation>,
+    /// What happened to its snapshots, newest first.
+    pub snapshots: Vec<Event>,
 }
 
 /// What is wanted of a node.
@@ -167,19 +176,35 @@ impl Client {
         })
     }
 
+    /// What the node has been through: at most so many operations, and so many events of snapshots.
+    ///
+    /// # Errors
+    /// The node could not be reached, or refuses.
+    pub async fn everything(&self, limit: u32) -> Result<History> {
+        self.ask_history(v1::HistoryRequest {
+            limit,
+            ..v1::HistoryRequest::default()
+        })
+        .await
+    }
+
     async fn operations(&self, wanted: v1::HistoryRequest) -> Result<Vec<Operation>> {
+        Ok(self.ask_history(wanted).await?.operations)
+    }
+
+    async fn ask_history(&self, wanted: v1::HistoryRequest) -> Result<History> {
         let wire = self
             .ask(|mut client: Deployments| {
                 let wanted = wanted.clone();
                 async move { client.history(request(wanted)).await }
             })
             .await?;
-        let operations = wire
-            .operations
-            .into_iter()
-            .map(Operation::try_from)
-            .collect();
-        self.understand(operations)
+        let operations = wire.operations.into_iter().map(Operation::try_from);
+        let snapshots = wire.snapshots.into_iter().map(Event::try_from);
+        Ok(History {
+            operations: self.understand(operations.collect())?,
+            snapshots: self.understand(snapshots.collect())?,
+        })
     }
 
     /// What the node would do. Changes nothing.

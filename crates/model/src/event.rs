@@ -6,23 +6,24 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use crate::{failure::Failure, operation::OperationKind, step::Step};
+use crate::{failure::Failure, job::JobKind, operation::OperationKind, step::Step};
 
-/// Something that happened in an operation. Events of one operation are numbered from 1 without
-/// gaps, so whoever attaches again can tell that nothing was missed.
+/// Something that happened in an operation, or to snapshots. Events of one operation are numbered
+/// from 1 without gaps, so whoever attaches again can tell that nothing was missed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Unique.
     pub id: Ulid,
-    /// The operation it belongs to.
+    /// The operation it belongs to: a deployment, a job on snapshots, or the time in which the last
+    /// verified snapshot was too old.
     pub operation_id: Ulid,
     /// Its number within the operation, from 1.
     pub sequence: u64,
     /// The node's name.
     pub node: String,
-    /// Who ordered the operation.
+    /// Who ordered the operation; `schedule`: the node itself.
     pub operator: String,
-    /// The version the operation is about.
+    /// The version the operation is about; empty where it is about snapshots.
     pub version: String,
     /// When, by the node's clock, UTC.
     pub at: Timestamp,
@@ -150,10 +151,100 @@ pub enum EventKind {
         /// What is true now, and what to do.
         failure: Failure,
     },
+    /// Something about snapshots.
+    #[serde(untagged)]
+    Snapshot(SnapshotEvent),
+}
+
+/// What happened to snapshots. Those that a deployment takes are a step of it, and told there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event")]
+pub enum SnapshotEvent {
+    /// A job begins. Written down before anything is touched.
+    #[serde(rename = "snapshot.started")]
+    Started {
+        /// What it does.
+        job: JobKind,
+    },
+    /// The agent was interrupted, or a restore was stuck, and what was left is put in order.
+    #[serde(rename = "snapshot.resumed")]
+    Resumed {
+        /// What the job was doing.
+        job: JobKind,
+    },
+    /// Ending: the job did what it was to do.
+    #[serde(rename = "snapshot.completed")]
+    Completed {
+        /// What it did.
+        job: JobKind,
+        /// From start to ending.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+        /// What came of it, for people.
+        note: String,
+        /// The dumps it took, proved, restored or forgot.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dumps: Vec<String>,
+    },
+    /// Ending: the job failed; nothing of it is left.
+    #[serde(rename = "snapshot.failed")]
+    Failed {
+        /// What it was to do.
+        job: JobKind,
+        /// From start to ending.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+        /// What, why, and what next.
+        failure: Failure,
+    },
+    /// Ending: a swap of databases could not be taken back, and a human is needed.
+    #[serde(rename = "snapshot.stuck")]
+    Stuck {
+        /// What it was to do.
+        job: JobKind,
+        /// From start to ending.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+        /// What is true now, and what to do.
+        failure: Failure,
+    },
+    /// A run of the schedule never got its turn.
+    #[serde(rename = "snapshot.skipped")]
+    Skipped {
+        /// What it was to do.
+        job: JobKind,
+        /// What kept it.
+        failure: Failure,
+    },
+    /// The store did not take a snapshot: it waits on the node's own disk.
+    #[serde(rename = "snapshot.spooled")]
+    Spooled {
+        /// The dump's name.
+        dump: String,
+    },
+    /// A snapshot that had waited was brought to the store.
+    #[serde(rename = "snapshot.delivered")]
+    Delivered {
+        /// The dump's name.
+        dump: String,
+    },
+    /// From now on the last verified snapshot is too old.
+    #[serde(rename = "snapshot.overdue")]
+    Overdue {
+        /// Since when, and how old it should be at most.
+        why: String,
+    },
+    /// There is a verified snapshot again that is young enough.
+    #[serde(rename = "snapshot.overdue.ended")]
+    OverdueEnded {
+        /// How long there was none.
+        #[serde(rename = "took_ms", with = "millis")]
+        took: Duration,
+    },
 }
 
 impl EventKind {
-    /// Whether this is one of the three endings; nothing follows it.
+    /// Whether this is one of a deployment's three endings; nothing follows it.
     #[must_use]
     pub const fn is_ending(&self) -> bool {
         matches!(

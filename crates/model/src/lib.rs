@@ -7,6 +7,7 @@
 pub mod digest;
 pub mod event;
 pub mod failure;
+pub mod job;
 pub mod lease;
 pub mod observed;
 pub mod operation;
@@ -20,8 +21,9 @@ pub mod slot;
 pub mod step;
 
 pub use digest::Digest;
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, SnapshotEvent};
 pub use failure::{Failure, FailureKind};
+pub use job::JobKind;
 pub use lease::Lease;
 pub use observed::{Live, Observed, Schema};
 pub use operation::{Operation, OperationKind, OperationState};

@@ -1,6 +1,6 @@
 //! Enumerations: on the wire a number, where zero and numbers of a newer version mean nothing here.
 
-use togather_model::{FailureKind, OperationKind, OperationState, Slot, Step};
+use togather_model::{FailureKind, JobKind, OperationKind, OperationState, Slot, Step};
 
 use crate::{error::WireError, v1};
 
@@ -53,6 +53,13 @@ same_variants!(OperationState {
     Done,
     Undone,
     Stuck
+});
+same_variants!(JobKind {
+    Create,
+    Verify,
+    Restore,
+    UndoRestore,
+    Prune,
 });
 same_variants!(FailureKind {
     Other,

@@ -1,6 +1,6 @@
 //! Events, every kind of them.
 
-use togather_model::{Event, EventKind, OperationKind, Step};
+use togather_model::{Event, EventKind, JobKind, OperationKind, SnapshotEvent, Step};
 
 use crate::{
     enums::{ReadNumber, number, optional_step},
@@ -104,6 +104,64 @@ impl From<EventKind> for wire::Kind {
                 took: Some(duration(took)),
                 failure: Some(failure.into()),
             }),
+            EventKind::Snapshot(event) => event.into(),
+        }
+    }
+}
+
+impl From<SnapshotEvent> for wire::Kind {
+    fn from(event: SnapshotEvent) -> Self {
+        let job_number = number::<v1::JobKind>;
+        match event {
+            SnapshotEvent::Started { job } => Self::SnapshotStarted(wire::SnapshotStarted {
+                job: job_number(job),
+            }),
+            SnapshotEvent::Resumed { job } => Self::SnapshotResumed(wire::SnapshotResumed {
+                job: job_number(job),
+            }),
+            SnapshotEvent::Completed {
+                job,
+                took,
+                note,
+                dumps,
+            } => Self::SnapshotCompleted(wire::SnapshotCompleted {
+                job: job_number(job),
+                took: Some(duration(took)),
+                note,
+                dumps,
+            }),
+            SnapshotEvent::Failed { job, took, failure } => {
+                Self::SnapshotFailed(wire::SnapshotFailed {
+                    job: job_number(job),
+                    took: Some(duration(took)),
+                    failure: Some(failure.into()),
+                })
+            }
+            SnapshotEvent::Stuck { job, took, failure } => {
+                Self::SnapshotStuck(wire::SnapshotStuck {
+                    job: job_number(job),
+                    took: Some(duration(took)),
+                    failure: Some(failure.into()),
+                })
+            }
+            SnapshotEvent::Skipped { job, failure } => {
+                Self::SnapshotSkipped(wire::SnapshotSkipped {
+                    job: job_number(job),
+                    failure: Some(failure.into()),
+                })
+            }
+            SnapshotEvent::Spooled { dump } => {
+                Self::SnapshotSpooled(wire::SnapshotSpooled { dump })
+            }
+            SnapshotEvent::Delivered { dump } => {
+                Self::SnapshotDelivered(wire::SnapshotDelivered { dump })
+            }
+            SnapshotEvent::Overdue { why } => Self::SnapshotOverdue(wire::SnapshotOverdue { why }),
+            SnapshotEvent::OverdueEnded { took } => {
+                Self::SnapshotOverdueEnded(wire::SnapshotOverdueEnded {
+                    took: Some(duration(took)),
+                })
+            }
         }
     }
 }
@@ -113,6 +171,7 @@ impl TryFrom<wire::Kind> for EventKind {
 
     fn try_from(kind: wire::Kind) -> Result<Self, WireError> {
         let read_step = |step| Step::read_number("step", step);
+        let read_job = |job| JobKind::read_number("job", job);
         let took = |wire| read_duration("took", wire);
         Ok(match kind {
             wire::Kind::Started(event) => Self::Started {
@@ -169,6 +228,46 @@ impl TryFrom<wire::Kind> for EventKind {
                 took: took(event.took)?,
                 failure: read("failure", event.failure)?,
             },
+            wire::Kind::SnapshotStarted(event) => Self::Snapshot(SnapshotEvent::Started {
+                job: read_job(event.job)?,
+            }),
+            wire::Kind::SnapshotResumed(event) => Self::Snapshot(SnapshotEvent::Resumed {
+                job: read_job(event.job)?,
+            }),
+            wire::Kind::SnapshotCompleted(event) => Self::Snapshot(SnapshotEvent::Completed {
+                job: read_job(event.job)?,
+                took: took(event.took)?,
+                note: event.note,
+                dumps: event.dumps,
+            }),
+            wire::Kind::SnapshotFailed(event) => Self::Snapshot(SnapshotEvent::Failed {
+                job: read_job(event.job)?,
+                took: took(event.took)?,
+                failure: read("failure", event.failure)?,
+            }),
+            wire::Kind::SnapshotStuck(event) => Self::Snapshot(SnapshotEvent::Stuck {
+                job: read_job(event.job)?,
+                took: took(event.took)?,
+                failure: read("failure", event.failure)?,
+            }),
+            wire::Kind::SnapshotSkipped(event) => Self::Snapshot(SnapshotEvent::Skipped {
+                job: read_job(event.job)?,
+                failure: read("failure", event.failure)?,
+            }),
+            wire::Kind::SnapshotSpooled(event) => {
+                Self::Snapshot(SnapshotEvent::Spooled { dump: event.dump })
+            }
+            wire::Kind::SnapshotDelivered(event) => {
+                Self::Snapshot(SnapshotEvent::Delivered { dump: event.dump })
+            }
+            wire::Kind::SnapshotOverdue(event) => {
+                Self::Snapshot(SnapshotEvent::Overdue { why: event.why })
+            }
+            wire::Kind::SnapshotOverdueEnded(event) => {
+                Self::Snapshot(SnapshotEvent::OverdueEnded {
+                    took: took(event.took)?,
+                })
+            }
         })
     }
 }

@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, time::Duration};
 use proptest::{collection::vec, option, prelude::*};
 use prost::Message;
 use togather_model::{
-    Digest, Event, EventKind, Failure, FailureKind, Lease, Live, Operation, OperationKind,
-    OperationState, Plan, PlannedStep, Schema, Slot, Step, Timestamp, Ulid,
+    Digest, Event, EventKind, Failure, FailureKind, JobKind, Lease, Live, Operation, OperationKind,
+    OperationState, Plan, PlannedStep, Schema, Slot, SnapshotEvent, Step, Timestamp, Ulid,
 };
 use togather_proto::{DESCRIPTORS, WireError, failure_of, method, to_status, v1};
 
@@ -143,6 +143,35 @@ fn event_kind() -> impl Strategy<Value = EventKind> {
         duration().prop_map(|took| EventKind::Completed { took }),
         (duration(), failure()).prop_map(|(took, failure)| EventKind::Undone { took, failure }),
         (duration(), failure()).prop_map(|(took, failure)| EventKind::Stuck { took, failure }),
+        snapshot_event().prop_map(EventKind::Snapshot),
+    ]
+}
+
+fn job_kind() -> impl Strategy<Value = JobKind> {
+    proptest::sample::select(&JobKind::ALL[..])
+}
+
+fn snapshot_event() -> impl Strategy<Value = SnapshotEvent> {
+    let text = any::<String>;
+    let ending = || (job_kind(), duration(), failure());
+    prop_oneof![
+        job_kind().prop_map(|job| SnapshotEvent::Started { job }),
+        job_kind().prop_map(|job| SnapshotEvent::Resumed { job }),
+        (job_kind(), duration(), text(), vec(text(), 0..3)).prop_map(|(job, took, note, dumps)| {
+            SnapshotEvent::Completed {
+                job,
+                took,
+                note,
+                dumps,
+            }
+        }),
+        ending().prop_map(|(job, took, failure)| SnapshotEvent::Failed { job, took, failure }),
+        ending().prop_map(|(job, took, failure)| SnapshotEvent::Stuck { job, took, failure }),
+        (job_kind(), failure()).prop_map(|(job, failure)| SnapshotEvent::Skipped { job, failure }),
+        text().prop_map(|dump| SnapshotEvent::Spooled { dump }),
+        text().prop_map(|dump| SnapshotEvent::Delivered { dump }),
+        text().prop_map(|why| SnapshotEvent::Overdue { why }),
+        duration().prop_map(|took| SnapshotEvent::OverdueEnded { took }),
     ]
 }
 
@@ -174,7 +203,31 @@ where
     W::decode(&bytes[..]).unwrap().try_into()
 }
 
+/// As long as whole milliseconds: JSON has no finer ones.
+fn in_millis(mut event: Event) -> Event {
+    use SnapshotEvent::{Completed, Failed, OverdueEnded, Stuck};
+    if let EventKind::StepDone { took, .. }
+    | EventKind::StepFailed { took, .. }
+    | EventKind::UndoDone { took, .. }
+    | EventKind::Completed { took }
+    | EventKind::Undone { took, .. }
+    | EventKind::Stuck { took, .. }
+    | EventKind::Snapshot(
+        Completed { took, .. } | Failed { took, .. } | Stuck { took, .. } | OverdueEnded { took },
+    ) = &mut event.kind
+    {
+        *took = Duration::from_millis(took.as_millis().try_into().unwrap());
+    }
+    event
+}
+
 proptest! {
+    #[test]
+    fn an_event_is_read_from_the_journal_as_it_was_written(event in event().prop_map(in_millis)) {
+        let json = serde_json::to_string(&event).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+    }
+
     #[test]
     fn an_event_comes_back_as_it_was(event in event()) {
         prop_assert_eq!(there_and_back::<v1::Event, _>(event.clone()), Ok(event));

@@ -10,7 +10,7 @@ use object_store::{RetryConfig, aws::AmazonS3Builder};
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use togather_agent::{
     database::Database,
-    snapshots::{Dumps, SnapshotError, SnapshotSettings, Snapshots},
+    snapshots::{Answer, Dumps, SnapshotError, SnapshotSettings, Snapshots},
 };
 
 use crate::{
@@ -103,4 +103,25 @@ async fn a_bucket_that_refuses_or_is_down_is_an_error() {
     let error = down.create(&wanted(), &|_| ()).await.unwrap_err();
     assert!(matches!(error, SnapshotError::Store { .. }), "{error:?}");
     assert!(down.list().await.is_err(), "not an empty list");
+}
+
+#[tokio::test]
+async fn a_bucket_is_found_to_keep_what_may_only_be_created() {
+    let shelf = Shelf::new().await;
+    let port = s3(shelf._keep.path()).await;
+    let dumps = in_bucket(&shelf, port, "hush");
+    let taken = dumps.create(&wanted(), &|_| ()).await.unwrap();
+    let kept = || fs::read_dir(shelf._keep.path().join("bucket/node-1")).unwrap();
+    let before = kept().count();
+    let found = dumps.conditional_writes().await;
+    assert_eq!((found.answer, found.reason.as_str()), (Answer::Yes, ""));
+    assert_eq!(kept().count(), before, "what it was tried out with is gone");
+    assert_eq!(dumps.list().await.unwrap(), [taken]);
+
+    let refused = in_bucket(&shelf, port, "wrong").conditional_writes().await;
+    assert_eq!(refused.answer, Answer::Unknown);
+    assert!(
+        refused.reason.contains("SignatureDoesNotMatch"),
+        "{refused:?}"
+    );
 }

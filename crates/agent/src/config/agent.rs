@@ -46,6 +46,9 @@ pub struct AgentFile {
     /// Where snapshots go.
     #[serde(default)]
     pub snapshots: SnapshotStore,
+    /// Where metrics are told.
+    #[serde(default)]
+    pub metrics: MetricsSettings,
     /// Which overlay in `providers/` applies.
     #[serde(default = "default_provider")]
     pub provider: Provider,
@@ -95,6 +98,14 @@ pub struct SnapshotStore {
     pub overdue_after: Duration,
     /// How many bytes may wait on the node's own disk while the store takes none.
     pub spool: u64,
+}
+
+/// Where metrics are told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSettings {
+    /// The address at which `GET /metrics` is answered, to everybody who can reach it; unset: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// A provider's name; it becomes a file's name, so it is a [`Name`].

@@ -112,6 +112,10 @@ fn mistakes_are_told_with_file_line_and_key() {
             agent("snapshots:\n  # where\n  store: snapshots\n"),
             "agent.yml:5: `snapshots.store`: ",
         ),
+        (
+            agent("metrics:\n  listen: 9464\n"),
+            "agent.yml:4: `metrics.listen`: ",
+        ),
         (agent("provider: aws\n"), "cannot read providers/aws.yml"),
         (
             deployment("strategy:\n  soak: soon\n"),

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use togather_model::{
     Event, EventKind, Failure, FailureKind, Operation, OperationState, Step, Ulid,
 };
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::{host::Host, state::State};
+use crate::{host::Host, log, state::State};
 
 /// Writes one operation's events.
 pub struct Journal<'a> {
@@ -49,7 +49,7 @@ impl<'a> Journal<'a> {
             .await;
         match written {
             Ok(event) => {
-                info!(operation = %event.operation_id, event = %name(&event.kind), "journal");
+                log::tell(&event);
                 Ok(event)
             }
             Err(e) => Err(Failure::caused_by(
@@ -127,7 +127,8 @@ impl Progress {
                 | EventKind::UndoStarted { .. }
                 | EventKind::UndoFailed { .. }
                 | EventKind::Resumed { .. }
-                | EventKind::Warning { .. } => {}
+                | EventKind::Warning { .. }
+                | EventKind::Snapshot(_) => {}
             }
         }
         progress
@@ -160,15 +161,4 @@ pub fn interruption(step: Option<Step>) -> Failure {
 pub fn new_id(now: togather_model::Timestamp) -> Ulid {
     let random: u128 = u128::from(rand::random::<u64>()) << 16 | u128::from(rand::random::<u16>());
     Ulid::from_parts(now.as_millisecond().unsigned_abs(), random)
-}
-
-fn name(kind: &EventKind) -> String {
-    let json = serde_json::to_value(kind).unwrap_or_default();
-    let of = |key: &str| {
-        json.get(key)
-            .and_then(|v| v.as_str())
-            .unwrap_or_default()
-            .to_owned()
-    };
-    format!("{} {}", of("event"), of("step"))
 }

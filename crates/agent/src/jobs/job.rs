@@ -1,7 +1,7 @@
 //! What a job is, and what of it must survive an interruption.
 
 use serde::{Deserialize, Serialize};
-use togather_model::{Failure, Slot, Timestamp, Ulid};
+use togather_model::{Failure, FailureKind, JobKind, Slot, SnapshotEvent, Timestamp, Ulid};
 use url::Url;
 
 use crate::{
@@ -41,36 +41,6 @@ pub struct Job {
     /// The dumps that a prune forgot.
     #[serde(default)]
     pub forgotten: Vec<String>,
-}
-
-/// What kinds of jobs there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    /// Takes a snapshot.
-    Create,
-    /// Proves one.
-    Verify,
-    /// Puts one in the live database's place.
-    Restore,
-    /// Takes a restore back.
-    UndoRestore,
-    /// Forgets what nothing asks to keep.
-    Prune,
-}
-
-impl JobKind {
-    /// The kind in a word, or two.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Verify => "verify",
-            Self::Restore => "restore",
-            Self::UndoRestore => "undo restore",
-            Self::Prune => "prune",
-        }
-    }
 }
 
 /// What is to be done.
@@ -162,12 +132,51 @@ pub struct Interrupted {
     pub work: Work,
     /// The swap it had come to.
     pub swap: Option<Swap>,
+    /// The swap could not be taken back, and it is tried once more.
+    pub stuck: bool,
 }
 
 impl Job {
     /// Whether it exchanges the live database, so that no deployment may begin beside it.
     #[must_use]
     pub const fn swaps(&self) -> bool {
-        matches!(self.kind, JobKind::Restore | JobKind::UndoRestore)
+        self.kind.swaps()
+    }
+
+    /// Whether it could not be taken back.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        let failure = self.failure.as_ref();
+        failure.is_some_and(|failure| failure.kind == FailureKind::Stuck)
+    }
+
+    /// What is to be written down of its ending.
+    pub(crate) fn endings(&self) -> Vec<SnapshotEvent> {
+        let (job, ended_at) = (self.kind, self.ended_at.unwrap_or(self.started_at));
+        let took = self.started_at.duration_until(ended_at);
+        let took = took.try_into().unwrap_or_default();
+        let dump = self.snapshot.iter().map(|snapshot| &snapshot.dump);
+        let spooled = self.snapshot.iter().filter(|snapshot| snapshot.spooled);
+        let mut events: Vec<SnapshotEvent> = match job {
+            JobKind::Create => spooled
+                .map(|snapshot| SnapshotEvent::Spooled {
+                    dump: snapshot.dump.clone(),
+                })
+                .collect(),
+            JobKind::Verify | JobKind::Restore | JobKind::UndoRestore | JobKind::Prune => vec![],
+        };
+        events.push(match self.failure.clone() {
+            None => SnapshotEvent::Completed {
+                job,
+                took,
+                note: self.message.clone(),
+                dumps: dump.chain(&self.forgotten).cloned().collect(),
+            },
+            Some(failure) if failure.kind == FailureKind::Stuck => {
+                SnapshotEvent::Stuck { job, took, failure }
+            }
+            Some(failure) => SnapshotEvent::Failed { job, took, failure },
+        });
+        events
     }
 }

@@ -5,10 +5,10 @@
 //! back. Nothing is overwritten at any point: the replaced database is kept, so a restore can be
 //! taken back as well, by the same swap.
 
-use togather_model::{Failure, FailureKind, Schema, Ulid};
+use togather_model::{Failure, FailureKind, JobKind, Schema, Ulid};
 use url::Url;
 
-use super::{Done, Swap, Task, app};
+use super::{Done, Swap, Task, app, unreadable, write_ending};
 use crate::{
     database::{replaced_name, scratch_name},
     snapshots::{Manifest, Progress},
@@ -25,6 +25,7 @@ impl Task<'_> {
         place: Option<&Url>,
     ) -> Result<Done, Failure> {
         let node = self.node;
+        self.settle_stuck().await?;
         // On a new machine there is not even a database server yet.
         let exists = node.containers.base_exists().await;
         if !exists.map_err(|e| failed("the base services could not be looked at", &e))? {
@@ -60,6 +61,13 @@ impl Task<'_> {
 
     /// Puts the database that was replaced last back in its place.
     pub(super) async fn undo_restore(&self) -> Result<Done, Failure> {
+        if self.settle_stuck().await? == Some(JobKind::Restore) {
+            // That was the restore to be taken back; another undo would go back to an older one.
+            let live = self.node.database.live_name();
+            return Ok(Done::saying(format!(
+                "the restore that was stuck is taken back; {live} is what it was before"
+            )));
+        }
         let replaced = self.node.database.replaced().await;
         let replaced = replaced.map_err(|e| failed("the databases could not be listed", &e))?;
         let Some(last) = replaced.into_iter().next() else {
@@ -75,6 +83,45 @@ impl Task<'_> {
         Ok(Done::saying(format!(
             "{last} is the live database again; the one it replaced is kept as {outgoing}"
         )))
+    }
+
+    /// Takes an earlier swap back that was stuck, if that loses nothing: what is done next must not
+    /// begin with the app stopped and the databases in each other's place. Returns what kind of job
+    /// it was; `None`: there was none, or a version is served on what it left, and goes on from there.
+    async fn settle_stuck(&self) -> Result<Option<JobKind>, Failure> {
+        let node = self.node;
+        let stuck = node.state.stuck_job().await.map_err(|e| unreadable(&e))?;
+        let Some(stuck) = stuck else {
+            return Ok(None);
+        };
+        if let Some(swap) = &stuck.swap {
+            let swapped = node.database.exists(&swap.outgoing).await;
+            let swapped = swapped.map_err(|e| failed("the databases could not be listed", &e))?;
+            if swapped && self.is_served().await? {
+                return Ok(None);
+            }
+        }
+        let kind = stuck.job.kind;
+        let earlier = Task {
+            id: stuck.job.id,
+            ..*self
+        };
+        let ended = earlier.put_in_order(&stuck).await?;
+        let job = write_ending(node, stuck.job, ended, self.stopping).await;
+        match job
+            .failure
+            .filter(|failure| failure.kind == FailureKind::Stuck)
+        {
+            Some(failure) => Err(failure),
+            None => Ok(Some(kind)),
+        }
+    }
+
+    /// Whether users are served by a version of the app now.
+    pub(super) async fn is_served(&self) -> Result<bool, Failure> {
+        let live = self.node.traffic.live().await;
+        let live = live.map_err(|e| failed("the traffic snippet could not be read", &e))?;
+        Ok(live.is_some())
     }
 
     /// The swap that makes this database the live one, written down.
@@ -157,7 +204,7 @@ impl Task<'_> {
         }
     }
 
-    async fn stuck(&self, swap: &Swap, first: &Failure, second: &Failure) -> Failure {
+    pub(super) async fn stuck(&self, swap: &Swap, first: &Failure, second: &Failure) -> Failure {
         let mut failure = Failure::new(
             FailureKind::Stuck,
             format!("the swap of the databases could not be taken back: {second}"),
@@ -183,7 +230,9 @@ impl Task<'_> {
                 .next
                 .push(format!("start the app: `docker start togather-{slot}`"));
         }
-        failure.next("then roll the version out again: that gives it the traffic")
+        failure
+            .next("then roll the version out again: that gives it the traffic")
+            .next("or put right what stood in the way, and `systemctl restart togather-agent`: it takes the swap back; so does `togather-ctl snapshot restore --undo`")
     }
 
     /// Whether the live version can work with the schema that is live now.

@@ -25,6 +25,10 @@ impl Task<'_> {
         if let Some(swap) = interrupted.swap.clone() {
             let swapped = node.database.exists(&swap.outgoing).await;
             let swapped = swapped.map_err(|e| failed("the databases could not be listed", &e))?;
+            if interrupted.stuck && swapped && self.is_served().await? {
+                let first = swap.taking_back.clone().unwrap_or_else(interruption);
+                return Ok(Err(self.stuck(&swap, &first, &served()).await));
+            }
             let ended = match swap.taking_back.clone() {
                 Some(failure) => self.take_back(swap, failure).await,
                 None if swapped => self.go_forward(swap).await,
@@ -64,6 +68,14 @@ impl Task<'_> {
         }
         Ok(Err(interruption()))
     }
+}
+
+/// Why a swap that was stuck is left to a human.
+fn served() -> Failure {
+    Failure::new(
+        FailureKind::Stuck,
+        "a version gets traffic again, and what it wrote since would be lost",
+    )
 }
 
 /// Why a job failed that did not come to its end.

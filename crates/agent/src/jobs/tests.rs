@@ -1,9 +1,11 @@
 //! Jobs in a world of fakes that fails and loses power at every call in turn.
 
+mod stuck;
+
 use std::sync::Arc;
 
 use futures::StreamExt;
-use togather_model::{OperationState, Timestamp};
+use togather_model::{Event, OperationState, Timestamp};
 
 use super::*;
 use crate::{
@@ -11,6 +13,7 @@ use crate::{
     snapshots::{Reason, Wanted},
 };
 
+const NODE: &str = "node-1";
 const JOB: Ulid = Ulid::from_parts(9, 9);
 const SNAPSHOT: Ulid = Ulid::from_parts(8, 8);
 
@@ -42,7 +45,7 @@ fn restore() -> Work {
 /// Does the work until its end or until the power goes.
 async fn run(world: &Arc<World>, id: Ulid, work: Work) -> Option<Result<(), Failure>> {
     let (jobs, job) = (Jobs::new(world.node()), job(id, &work));
-    world.state.begin_job(&job, &work).await.unwrap();
+    world.state.begin_job(&job, &work, NODE).await.unwrap();
     jobs.current.send_replace(Some(job.clone()));
     let task = jobs.task(id);
     let done = tokio::select! {
@@ -237,14 +240,15 @@ async fn one_job_at_a_time_and_none_beside_a_deployment() {
     assert_eq!(world.state.job(id).await.unwrap(), None);
 
     let theirs = job(Ulid::from_parts(19, 0), &restore());
-    world.state.begin_job(&theirs, &restore()).await.unwrap();
+    let begun = world.state.begin_job(&theirs, &restore(), NODE).await;
+    begun.unwrap();
     let held = jobs.begin(id, "bob", Work::Prune, None).await.unwrap_err();
     assert_eq!(held.kind, FailureKind::Held);
     assert!(held.what.contains("alice"), "{held}");
     let (operation, plan) = world.deployment();
     let beside = world.state.begin_operation(&operation, &plan).await;
     assert!(matches!(beside, Err(StateError::Busy)), "beside a restore");
-    world.state.end_job(&theirs).await.unwrap();
+    world.state.end_job(&theirs, NODE).await.unwrap();
 
     world
         .state
@@ -316,4 +320,83 @@ async fn a_prune_drops_the_scratch_databases_of_nobody() {
         told.message
     );
     assert_serves(&world, "pruned");
+}
+
+/// The names of what was written down of a job.
+async fn told(world: &World, id: Ulid) -> Vec<String> {
+    let events = world.state.events(id, 0).await.unwrap();
+    let numbers: Vec<u64> = events.iter().map(|event| event.sequence).collect();
+    assert!(numbers.iter().copied().eq(1..=numbers.len() as u64));
+    events.iter().map(name).collect()
+}
+
+fn name(event: &Event) -> String {
+    let json = serde_json::to_value(event).unwrap();
+    json["event"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn each_job_is_written_down_once_from_its_beginning_to_its_ending() {
+    let world = world().await;
+    let taken = Work::Create(Wanted {
+        id: Ulid::from_parts(12, 0),
+        ..wanted()
+    });
+    run(&world, JOB, taken).await.unwrap().unwrap();
+    let job = world.state.job(JOB).await.unwrap().unwrap();
+    let again = world.state.end_job(&job, NODE).await.unwrap();
+    assert_eq!(again, [], "an ending is written once");
+    assert_eq!(
+        told(&world, JOB).await,
+        ["snapshot.started", "snapshot.completed"]
+    );
+
+    let (failing, cut) = (Ulid::from_parts(13, 0), Ulid::from_parts(14, 0));
+    world.end_of_fault();
+    world.inject(0, Fault::Fail);
+    let failed = run(&world, failing, Work::Verify(Which::Newest)).await;
+    failed.unwrap().unwrap_err();
+    assert_eq!(
+        told(&world, failing).await,
+        ["snapshot.started", "snapshot.failed"]
+    );
+    world.end_of_fault();
+    world.inject(1, Fault::CrashAfter);
+    assert!(run(&world, cut, Work::Prune).await.is_none());
+    world.end_of_fault();
+    settle(&world).await.unwrap_err();
+    assert_eq!(
+        told(&world, cut).await,
+        ["snapshot.started", "snapshot.resumed", "snapshot.failed"]
+    );
+    let all = world.state.snapshot_events(3).await.unwrap();
+    assert_eq!(
+        all.iter().map(name).collect::<Vec<_>>(),
+        ["snapshot.failed", "snapshot.resumed", "snapshot.started"],
+        "newest first"
+    );
+    let tallies = world.state.tallies().await.unwrap();
+    let tallies: Vec<_> = tallies
+        .iter()
+        .map(|t| (t.what.as_str(), t.ending.as_str(), t.times))
+        .collect();
+    assert_eq!(
+        tallies,
+        [
+            ("create", "done", 1),
+            ("prune", "failed", 1),
+            ("verify", "failed", 1)
+        ]
+    );
+}
+
+/// Has the agent start, and waits for what it puts in order.
+async fn settle(world: &Arc<World>) -> Result<(), Failure> {
+    let jobs = Jobs::new(world.node());
+    let job = jobs.resume().await.unwrap().unwrap();
+    let watched = jobs.watch(job.id, CancellationToken::new()).await.unwrap();
+    let states: Vec<Job> = watched.unwrap().collect().await;
+    let ended = states.into_iter().last().unwrap();
+    assert!(ended.ended_at.is_some());
+    ended.failure.map_or(Ok(()), Err)
 }

@@ -121,7 +121,7 @@ impl Task<'_> {
     }
 
     /// Drops the databases that nothing asks to keep: those that restores replaced, and what
-    /// interrupted proofs left.
+    /// interrupted proofs left; not those of a restore that is stuck, which are still to be put back.
     async fn drop_databases(&self) -> Result<Vec<String>, Failure> {
         let node = self.node;
         let what = "the databases that nobody needs any more were not dropped";
@@ -129,6 +129,13 @@ impl Task<'_> {
         if !exists.is_ok_and(|exists| exists) {
             return Ok(vec![]);
         }
+        let stuck = node.state.stuck_job().await;
+        let stuck = stuck.map_err(|e| failed(what, &e))?;
+        let kept = stuck.and_then(|stuck| stuck.swap);
+        let is_kept = |name: &str| {
+            let swap = kept.as_ref();
+            swap.is_some_and(|swap| name == swap.outgoing || name == swap.incoming)
+        };
         let survey = node.snapshots.survey(None).await;
         let survey = survey.map_err(|e| failed(what, &e))?;
         let replaced = node.database.replaced().await;
@@ -138,6 +145,9 @@ impl Task<'_> {
         let mut dropped = Vec::new();
         for database in judged.into_iter().filter(|one| one.kept.is_empty()) {
             let name = database.name;
+            if is_kept(&name) {
+                continue;
+            }
             let gone = node.database.drop_replaced(&name).await;
             gone.map_err(|e| failed(what, &e))?;
             dropped.push(name);
@@ -146,10 +156,12 @@ impl Task<'_> {
         for operation in scratch.map_err(|e| failed(what, &e))? {
             // A deployment may have begun meanwhile; its own are not left over.
             let running = node.state.running().await.ok().flatten();
-            if running.is_none_or(|(running, _)| running.id != operation) {
+            let is_running = running.is_some_and(|(running, _)| running.id == operation);
+            let name = scratch_name(operation);
+            if !is_running && !is_kept(&name) {
                 let gone = node.database.drop_scratch(operation).await;
                 gone.map_err(|e| failed(what, &e))?;
-                dropped.push(scratch_name(operation));
+                dropped.push(name);
             }
         }
         Ok(dropped)

@@ -2,6 +2,8 @@
 
 use std::sync::Mutex as Lock;
 
+use togather_model::EventKind;
+
 use super::*;
 use crate::{deploy::tests::fakes::World, host::Host};
 
@@ -122,11 +124,18 @@ async fn a_run_that_never_got_its_turn_is_recorded_as_skipped() {
                 None => tokio::task::yield_now().await,
             }
         };
-        let failure = skipped.failure.unwrap();
+        let failure = skipped.failure.clone().unwrap();
         assert_eq!(
             failure.what,
             "the run that was due at 2026-02-28T03:00:00Z was skipped"
         );
+        let told = state.snapshot_events(1).await.unwrap().remove(0);
+        assert_eq!(told.operation_id, skipped.id);
+        let is_skipped = matches!(
+            told.kind,
+            EventKind::Snapshot(SnapshotEvent::Skipped { .. })
+        );
+        assert!(is_skipped, "{told:?}");
         let done = togather_model::OperationState::Done;
         let ended = state.end_operation(&operation, done, None, Timestamp::UNIX_EPOCH);
         ended.await.unwrap();
@@ -142,4 +151,21 @@ async fn a_clock_that_was_ahead_puts_nothing_off() {
     assert_eq!(bench.at_once("2038-01-19T00:00:00Z").await, None);
     assert_eq!(bench.at_once("2026-02-27T12:00:00Z").await, None);
     assert!(bench.at_once("2026-02-28T03:00:00Z").await.is_some());
+}
+
+#[tokio::test]
+async fn each_snapshot_that_had_waited_is_told_when_it_is_brought() {
+    let bench = Bench::at("2026-02-27T12:00:00Z").await;
+    bench.world.spool("newer.dump");
+    bench.world.spool("older.dump");
+    bench.runner.deliver().await;
+    bench.runner.deliver().await;
+    let told = bench.world.state.snapshot_events(10).await.unwrap();
+    let told: Vec<_> = told.into_iter().map(|event| event.kind).collect();
+    let delivered = |dump: &str| {
+        EventKind::Snapshot(SnapshotEvent::Delivered {
+            dump: dump.to_owned(),
+        })
+    };
+    assert_eq!(told, [delivered("newer.dump"), delivered("older.dump")]);
 }

@@ -114,22 +114,28 @@ impl DeploymentService for Shared {
     ) -> Result<Response<v1::HistoryResponse>, Status> {
         let request = request.into_inner();
         let state = &self.0.node.state;
+        let limit = match request.limit {
+            0 => HISTORY,
+            limit => limit.min(MAX_HISTORY),
+        };
+        let everything = request.operation_id.is_none() && request.rollout_id.is_none();
         let operations = if let Some(id) = request.operation_id {
             let operation = state.operation(read_id("operation_id", &id)?).await;
             operation.map(|operation| operation.into_iter().collect())
         } else {
             let rollout = request.rollout_id.as_deref();
             let rollout = rollout.map(|id| read_id("rollout_id", id)).transpose()?;
-            let limit = if request.limit == 0 {
-                HISTORY
-            } else {
-                request.limit
-            };
-            state.operations(rollout, limit.min(MAX_HISTORY)).await
+            state.operations(rollout, limit).await
         };
         let operations: Vec<_> = operations.map_err(|e| unreadable(&e))?;
+        let snapshots = match everything {
+            true => state.snapshot_events(limit).await,
+            false => Ok(vec![]),
+        };
+        let snapshots = snapshots.map_err(|e| unreadable(&e))?;
         Ok(Response::new(v1::HistoryResponse {
             operations: operations.into_iter().map(Into::into).collect(),
+            snapshots: snapshots.into_iter().map(Into::into).collect(),
         }))
     }
 

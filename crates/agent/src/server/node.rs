@@ -13,6 +13,7 @@ use super::{Shared, misplaced, not_understood, read_id, read_proof, snapshot, un
 use crate::{
     health::{Answer, Check},
     leases,
+    snapshots::ConditionalWrites,
     state::RolloutRecord,
     status::{self, Silence},
 };
@@ -26,7 +27,7 @@ impl NodeService for Shared {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::NodeStatus>, Status> {
-        let status = status::status(&self.0.node, &self.0.jobs, self.0.overdue_after).await;
+        let status = status::status(&self.0.node, &self.0.jobs, &self.0.lookout).await;
         let status = status.map_err(|e| unreadable(&e))?;
         Ok(Response::new(v1::NodeStatus {
             node: self.0.node.name.clone(),
@@ -45,6 +46,8 @@ impl NodeService for Shared {
             jobs: status.jobs.into_iter().map(snapshot::job_to_wire).collect(),
             snapshot_overdue: status.snapshot_overdue,
             replaced_databases: status.replaced_databases,
+            stuck_job: status.stuck.map(snapshot::job_to_wire),
+            snapshot_store: Some(store(status.store)),
         }))
     }
 
@@ -146,6 +149,14 @@ fn record(record: RolloutRecord) -> v1::RolloutRecord {
         }),
         created_at: Some(time::timestamp(record.created_at)),
         ending: record.ending,
+    }
+}
+
+fn store((address, writes): (String, ConditionalWrites)) -> v1::SnapshotStore {
+    v1::SnapshotStore {
+        address,
+        conditional_writes: writes.answer.as_str().to_owned(),
+        reason: writes.reason,
     }
 }
 

@@ -158,6 +158,8 @@ impl Bench {
         operations.resume().await.unwrap();
         let jobs = Jobs::new(self.node.clone());
         jobs.resume().await.unwrap();
+        let lookout = Lookout::open(self.node.clone(), Duration::from_hours(48));
+        let lookout = lookout.await.unwrap();
         self.stopping = CancellationToken::new();
         let services = Services {
             gate,
@@ -165,7 +167,7 @@ impl Bench {
             node_id: NODE.into(),
             operations,
             jobs,
-            overdue_after: Duration::from_hours(48),
+            lookout,
             inbox: Inbox::open(self.folder.path().into()).unwrap(),
             stopping: self.stopping.clone(),
         };

@@ -38,21 +38,23 @@ impl Dumps {
         Ok(taken)
     }
 
-    /// Brings everything that is spooled to the store, oldest first.
-    pub(super) async fn deliver_spooled(&self) -> Result<Vec<String>, SnapshotError> {
+    /// Brings the oldest that is spooled to the store.
+    pub(super) async fn deliver_oldest(&self) -> Result<Option<String>, SnapshotError> {
         let _alone = self.delivering.lock().await;
         self.store.take_uploads_back().await;
         let Some(spool) = &self.spool else {
-            return Ok(vec![]);
+            return Ok(None);
         };
         let waiting = spool.survey().await?.snapshots;
-        if !waiting.is_empty() {
-            self.store.prepare().await?;
+        if waiting.is_empty() {
+            return Ok(None);
         }
-        let (mut delivered, mut first) = (Vec::new(), None);
+        self.store.prepare().await?;
+        let mut first = None;
         for manifest in waiting.into_iter().rev() {
             match self.deliver_one(spool, &manifest).await {
-                Ok(()) => delivered.push(manifest.dump),
+                Ok(()) => return Ok(Some(manifest.dump)),
+                Err(error @ SnapshotError::Store { .. }) => return Err(first.unwrap_or(error)),
                 // One that cannot be delivered must not keep the newer ones from it.
                 Err(error) => {
                     tracing::warn!(%error, dump = manifest.dump, "it waits on in the spool");
@@ -60,10 +62,7 @@ impl Dumps {
                 }
             }
         }
-        match first {
-            Some(error) if delivered.is_empty() => Err(error),
-            _ => Ok(delivered),
-        }
+        first.map_or(Ok(None), Err)
     }
 
     async fn deliver_one(&self, spool: &Store, manifest: &Manifest) -> Result<(), SnapshotError> {

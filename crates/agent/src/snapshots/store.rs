@@ -23,8 +23,10 @@ use url::Url;
 
 use super::{
     Spool,
+    address::named,
     error::SnapshotError,
     manifest::{Manifest, Names, Origin},
+    probe::{Answer, ConditionalWrites, is_refused},
     uploads::Uploads,
 };
 
@@ -65,6 +67,8 @@ pub(super) struct Store {
     origin: Option<Origin>,
     /// The small objects as they were last read: status asks for all of them each time.
     small: Arc<Mutex<BTreeMap<String, Small>>>,
+    /// What it makes of writes that may only create, once that is known.
+    conditional: Arc<Mutex<Option<ConditionalWrites>>>,
 }
 
 /// A small object, and what the listing said of it when it was read.
@@ -102,6 +106,7 @@ impl Store {
                 min_free: 0,
                 origin: None,
                 small: Arc::default(),
+                conditional: Arc::default(),
             });
         }
         // By prefix: object_store would take a mere `TIMEOUT` or `REGION` for its own as well.
@@ -162,6 +167,7 @@ impl Store {
             min_free: 0,
             origin: None,
             small: Arc::default(),
+            conditional: Arc::default(),
         }
     }
 
@@ -210,8 +216,22 @@ impl Store {
         self.at_most
     }
 
-    fn path(&self, name: &str) -> Path {
+    pub(super) fn path(&self, name: &str) -> Path {
         self.prefix.clone().join(name)
+    }
+
+    pub(super) fn objects(&self) -> &dyn ObjectStore {
+        &*self.objects
+    }
+
+    pub(super) const fn is_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// What is known of writes that may only create, for all who share this place.
+    pub(super) fn conditional(&self) -> MutexGuard<'_, Option<ConditionalWrites>> {
+        let conditional = self.conditional.lock();
+        conditional.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a local folder that nobody else may look into, if it is not there.
@@ -274,11 +294,13 @@ impl Store {
         let path = self.path(name);
         let failed = |e: object_store::Error| SnapshotError::store(format!("take {name}"), &e);
         let bytes = Bytes::from(bytes);
-        let put = |mode: PutMode| {
-            self.objects
-                .put_opts(&path, bytes.clone().into(), mode.into())
-        };
-        match put(PutMode::Create).await {
+        if self.known().is_some_and(|known| known.answer == Answer::No) {
+            return self.create_if_absent(name, bytes).await;
+        }
+        let put = self
+            .objects
+            .put_opts(&path, bytes.clone().into(), PutMode::Create.into());
+        match put.await {
             Ok(_) => Ok(()),
             Err(object_store::Error::AlreadyExists { .. }) => {
                 let found = self.objects.get(&path).await.map_err(failed)?;
@@ -287,9 +309,9 @@ impl Store {
                     false => Err(SnapshotError::Taken(name.to_owned())),
                 }
             }
-            // A store without conditional writes: the id in the name makes it unique.
-            Err(object_store::Error::NotImplemented { .. }) => {
-                put(PutMode::Overwrite).await.map(|_| ()).map_err(failed)
+            // The id in the name makes it unique all the same.
+            Err(e) if is_refused(&e) && self.is_unconditional().await => {
+                self.create_if_absent(name, bytes).await
             }
             Err(e) => Err(failed(e)),
         }
@@ -449,15 +471,6 @@ pub(super) fn json(name: &str, value: &impl Serialize) -> Result<Vec<u8>, Snapsh
         doing: format!("take {name}"),
         why: e.to_string(),
     })
-}
-
-fn named(url: &Url) -> String {
-    format!(
-        "{}://{}{}",
-        url.scheme(),
-        url.host_str().unwrap_or_default(),
-        url.path()
-    )
 }
 
 /// The local disk an object is written to: it may be the one the live database writes to.

@@ -1,20 +1,21 @@
 //! Jobs on snapshots, and up to when the schedule was seen to.
 
-use sqlx::Row;
-use togather_model::{Timestamp, Ulid};
+use sqlx::{Row, sqlite::SqliteRow};
+use togather_model::{Event, Failure, FailureKind, SnapshotEvent, Timestamp, Ulid};
 
-use super::{State, StateError, from_json, parse, to_json};
+use super::{Entry, State, StateError, events, from_json, parse, tally, to_json};
 use crate::jobs::{Interrupted, Job, JobKind, Swap, Work};
 
 /// So many jobs are remembered, and the last of each kind.
 const REMEMBERED: i64 = 200;
 
 impl State {
-    /// Writes a job down, before anything of it is done.
+    /// Writes a job down, and that it begins, before anything of it is done.
     ///
     /// # Errors
     /// [`StateError::Busy`] when another one, or an operation, is under way.
-    pub async fn begin_job(&self, job: &Job, work: &Work) -> Result<(), StateError> {
+    pub async fn begin_job(&self, job: &Job, work: &Work, node: &str) -> Result<Event, StateError> {
+        let mut transaction = self.pool.begin().await?;
         let inserted = sqlx::query(
             "INSERT INTO job (id, kind, state, json, work) SELECT ?, ?, 'running', ?, ? \
              WHERE NOT EXISTS (SELECT 1 FROM operation WHERE state = 'running')",
@@ -23,30 +24,48 @@ impl State {
         .bind(job.kind.as_str())
         .bind(to_json("job", job)?)
         .bind(to_json("job", work)?)
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await;
-        match inserted {
-            Ok(done) if done.rows_affected() == 0 => Err(StateError::Busy),
-            Ok(_) => Ok(()),
-            Err(sqlx::Error::Database(e)) if e.is_unique_violation() => Err(StateError::Busy),
-            Err(e) => Err(e.into()),
+        if !done_or_busy(inserted)? {
+            return Err(StateError::Busy);
         }
+        let started = SnapshotEvent::Started { job: job.kind };
+        let started = entry(job, node, job.started_at, started);
+        let event = events::append(&mut transaction, started).await?;
+        transaction.commit().await?;
+        self.tick();
+        Ok(event)
     }
 
     /// Writes down a job that ended without having begun.
     ///
     /// # Errors
     /// The state cannot be written.
-    pub async fn record_job(&self, job: &Job) -> Result<(), StateError> {
+    pub async fn record_job(
+        &self,
+        job: &Job,
+        failure: &Failure,
+        node: &str,
+    ) -> Result<Event, StateError> {
+        let mut transaction = self.pool.begin().await?;
         sqlx::query(
             "INSERT INTO job (id, kind, state, json, work) VALUES (?, ?, 'ended', ?, 'null')",
         )
         .bind(job.id.to_string())
         .bind(job.kind.as_str())
         .bind(to_json("job", job)?)
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
-        Ok(())
+        let skipped = SnapshotEvent::Skipped {
+            job: job.kind,
+            failure: failure.clone(),
+        };
+        let skipped = entry(job, node, job.ended_at.unwrap_or(job.started_at), skipped);
+        let event = events::append(&mut transaction, skipped).await?;
+        tally::count(&mut transaction, job.kind.as_str(), "skipped").await?;
+        transaction.commit().await?;
+        self.tick();
+        Ok(event)
     }
 
     /// Writes down what a job is about to swap.
@@ -62,25 +81,100 @@ impl State {
         Ok(())
     }
 
-    /// Writes a job's ending down, and forgets the oldest of those that ended.
+    /// Writes a job's ending down, with what there is to tell of it, and forgets the oldest of those
+    /// that ended. One whose ending is written already, and that is not stuck, ends no second time.
     ///
     /// # Errors
     /// The state cannot be written.
-    pub async fn end_job(&self, job: &Job) -> Result<(), StateError> {
-        sqlx::query("UPDATE job SET state = 'ended', json = ? WHERE id = ?")
-            .bind(to_json("job", job)?)
-            .bind(job.id.to_string())
-            .execute(&self.pool)
-            .await?;
+    pub async fn end_job(&self, job: &Job, node: &str) -> Result<Vec<Event>, StateError> {
+        let mut transaction = self.pool.begin().await?;
+        let before =
+            sqlx::query("SELECT stuck FROM job WHERE id = ? AND (state = 'running' OR stuck = 1)")
+                .bind(job.id.to_string())
+                .fetch_optional(&mut *transaction)
+                .await?;
+        let Some(before) = before else {
+            return Ok(vec![]);
+        };
+        let was_stuck: bool = before.get(0);
         sqlx::query(
-            "DELETE FROM job WHERE state = 'ended' \
+            "UPDATE job SET state = 'ended', json = ?, stuck = ? AND swap IS NOT NULL WHERE id = ?",
+        )
+        .bind(to_json("job", job)?)
+        .bind(job.is_stuck())
+        .bind(job.id.to_string())
+        .execute(&mut *transaction)
+        .await?;
+        let mut written = Vec::new();
+        for event in job.endings() {
+            let at = job.ended_at.unwrap_or(job.started_at);
+            let event = entry(job, node, at, event);
+            written.push(events::append(&mut transaction, event).await?);
+        }
+        // One that was stuck was counted then.
+        if !was_stuck {
+            tally::count(&mut transaction, job.kind.as_str(), ending(job)).await?;
+        }
+        if job.swaps() && job.failure.is_none() {
+            // Whatever was stuck before, this is the live database now.
+            sqlx::query("UPDATE job SET stuck = 0 WHERE stuck = 1")
+                .execute(&mut *transaction)
+                .await?;
+        }
+        sqlx::query(
+            "DELETE FROM job WHERE state = 'ended' AND stuck = 0 \
              AND rowid <= (SELECT max(rowid) FROM job) - ? \
              AND rowid NOT IN (SELECT max(rowid) FROM job GROUP BY kind)",
         )
         .bind(REMEMBERED)
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
-        Ok(())
+        events::forget(&mut transaction).await?;
+        transaction.commit().await?;
+        self.tick();
+        Ok(written)
+    }
+
+    /// The restore, or undo of one, that ended stuck and that nothing has settled since.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn stuck_job(&self) -> Result<Option<Interrupted>, StateError> {
+        let row = sqlx::query(
+            "SELECT json, work, swap, stuck FROM job WHERE stuck = 1 ORDER BY rowid DESC LIMIT 1",
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(interrupted).transpose()
+    }
+
+    /// Has a stuck job under way again, so that nothing else begins beside it.
+    ///
+    /// # Errors
+    /// [`StateError::Busy`] when another one, or an operation, is under way.
+    pub async fn reopen_job(
+        &self,
+        job: &Job,
+        node: &str,
+        now: Timestamp,
+    ) -> Result<Event, StateError> {
+        let mut transaction = self.pool.begin().await?;
+        let reopened = sqlx::query(
+            "UPDATE job SET state = 'running', json = ? WHERE id = ? AND stuck = 1 \
+             AND NOT EXISTS (SELECT 1 FROM operation WHERE state = 'running')",
+        )
+        .bind(to_json("job", job)?)
+        .bind(job.id.to_string())
+        .execute(&mut *transaction)
+        .await;
+        if !done_or_busy(reopened)? {
+            return Err(StateError::Busy);
+        }
+        let resumed = SnapshotEvent::Resumed { job: job.kind };
+        let event = events::append(&mut transaction, entry(job, node, now, resumed)).await?;
+        transaction.commit().await?;
+        self.tick();
+        Ok(event)
     }
 
     /// The job with this id.
@@ -100,18 +194,10 @@ impl State {
     /// # Errors
     /// The state cannot be read.
     pub async fn running_job(&self) -> Result<Option<Interrupted>, StateError> {
-        let row = sqlx::query("SELECT json, work, swap FROM job WHERE state = 'running'")
+        let row = sqlx::query("SELECT json, work, swap, stuck FROM job WHERE state = 'running'")
             .fetch_optional(&self.pool)
             .await?;
-        row.map(|row| {
-            let swap: Option<&str> = row.get(2);
-            Ok(Interrupted {
-                job: from_json("job", row.get(0))?,
-                work: from_json("job", row.get(1))?,
-                swap: swap.map(|text| from_json("swap", text)).transpose()?,
-            })
-        })
-        .transpose()
+        row.as_ref().map(interrupted).transpose()
     }
 
     /// The last job of each kind that ended, newest first.
@@ -157,5 +243,43 @@ impl State {
         .execute(&self.pool)
         .await?;
         Ok(())
+    }
+}
+
+/// Whether it was done; not, if it may not be done beside what is under way.
+fn done_or_busy(
+    outcome: Result<sqlx::sqlite::SqliteQueryResult, sqlx::Error>,
+) -> Result<bool, StateError> {
+    match outcome {
+        Ok(done) => Ok(done.rows_affected() > 0),
+        Err(sqlx::Error::Database(e)) if e.is_unique_violation() => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn interrupted(row: &SqliteRow) -> Result<Interrupted, StateError> {
+    let swap: Option<&str> = row.get(2);
+    Ok(Interrupted {
+        job: from_json("job", row.get(0))?,
+        work: from_json("job", row.get(1))?,
+        swap: swap.map(|text| from_json("swap", text)).transpose()?,
+        stuck: row.get(3),
+    })
+}
+
+/// How a job that began has ended, in a word.
+fn ending(job: &Job) -> &'static str {
+    match &job.failure {
+        None => "done",
+        Some(failure) if failure.kind == FailureKind::Stuck => "stuck",
+        Some(_) => "failed",
+    }
+}
+
+/// Something that happened in a job.
+pub(crate) fn entry(job: &Job, node: &str, at: Timestamp, event: SnapshotEvent) -> Entry {
+    Entry {
+        operator: job.operator.clone(),
+        ..Entry::of_node(node, job.id, at, event)
     }
 }

@@ -1,14 +1,11 @@
-//! Operations and their journal.
+//! Operations.
 
 use sqlx::Row;
 use togather_model::{
-    Digest, Event, EventKind, Failure, Operation, OperationState, Plan, Timestamp, Ulid,
+    Digest, Failure, Operation, OperationKind, OperationState, Plan, Timestamp, Ulid,
 };
 
-use super::{State, StateError, from_json, parse, to_json};
-
-/// The most events one call returns.
-const PAGE: i64 = 500;
+use super::{State, StateError, from_json, parse, tally, to_json};
 
 impl State {
     /// Writes an operation down, before anything of it is carried out.
@@ -58,12 +55,29 @@ impl State {
             ended_at: Some(now),
             ..operation.clone()
         };
-        sqlx::query("UPDATE operation SET state = ?, json = ? WHERE id = ?")
-            .bind(state.as_str())
-            .bind(to_json("operation", &ended)?)
-            .bind(ended.id.to_string())
-            .execute(&self.pool)
-            .await?;
+        let mut transaction = self.pool.begin().await?;
+        let first = sqlx::query(
+            "UPDATE operation SET state = ?, json = ? WHERE id = ? AND state = 'running'",
+        )
+        .bind(state.as_str())
+        .bind(to_json("operation", &ended)?)
+        .bind(ended.id.to_string())
+        .execute(&mut *transaction)
+        .await?;
+        if first.rows_affected() > 0 {
+            let what = match ended.kind {
+                OperationKind::Deploy => "deploy",
+                OperationKind::Rollback => "rollback",
+            };
+            tally::count(&mut transaction, what, state.as_str()).await?;
+        }
+        if state == OperationState::Done {
+            // The version is up on the database that is there: a human has decided.
+            sqlx::query("UPDATE job SET stuck = 0 WHERE stuck = 1")
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
         self.tick();
         Ok(ended)
     }
@@ -130,66 +144,5 @@ impl State {
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(|row| parse("digest", row.get(0))).collect()
-    }
-
-    /// Appends an event to its operation's journal. Its number is given here.
-    ///
-    /// # Errors
-    /// The state cannot be written.
-    pub async fn append_event(
-        &self,
-        operation: &Operation,
-        node: &str,
-        id: Ulid,
-        at: Timestamp,
-        kind: EventKind,
-    ) -> Result<Event, StateError> {
-        let mut transaction = self.pool.begin().await?;
-        let last: i64 =
-            sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM event WHERE operation = ?")
-                .bind(operation.id.to_string())
-                .fetch_one(&mut *transaction)
-                .await?;
-        let event = Event {
-            id,
-            operation_id: operation.id,
-            sequence: (last + 1).cast_unsigned(),
-            node: node.to_owned(),
-            operator: operation.operator.clone(),
-            version: operation.version.clone(),
-            at,
-            kind,
-        };
-        sqlx::query("INSERT INTO event (operation, sequence, json) VALUES (?, ?, ?)")
-            .bind(operation.id.to_string())
-            .bind(last + 1)
-            .bind(to_json("event", &event)?)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        self.tick();
-        Ok(event)
-    }
-
-    /// Events of an operation after this number, in order; at most a page of them.
-    ///
-    /// # Errors
-    /// The state cannot be read.
-    pub async fn events(&self, operation: Ulid, after: u64) -> Result<Vec<Event>, StateError> {
-        let rows = sqlx::query(
-            "SELECT json FROM event WHERE operation = ? AND sequence > ? ORDER BY sequence LIMIT ?",
-        )
-        .bind(operation.to_string())
-        .bind(i64::try_from(after).unwrap_or(i64::MAX))
-        .bind(PAGE)
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter()
-            .map(|row| from_json("event", row.get(0)))
-            .collect()
-    }
-
-    fn tick(&self) {
-        self.ticks.send_modify(|count| *count += 1);
     }
 }

@@ -9,24 +9,28 @@ use crate::snapshots::Manifest;
 /// So far ahead of ours another clock may be.
 const SKEW: Duration = Duration::from_mins(5);
 
-/// Why it is too old; empty: it is not. A node that has none yet gets as long as any other. What is
-/// dated in the future is of a clock that was wrong, and says nothing about today.
-pub(super) fn find(
-    newest_first: &[Manifest],
+/// The newest of these that was found whole. What is dated in the future is of a clock that was
+/// wrong, and says nothing about today.
+pub(crate) fn last_verified(newest_first: &[Manifest], now: Timestamp) -> Option<&Manifest> {
+    newest_first
+        .iter()
+        .find(|s| s.verified_at.is_some() && s.taken_at <= now + SKEW)
+}
+
+/// Why the one that was taken then is too old; empty: it is not. A node that has none yet gets as long
+/// as any other.
+pub(crate) fn find(
+    verified: Option<Timestamp>,
     node_since: Timestamp,
     limit: Duration,
     now: Timestamp,
 ) -> String {
-    let is_past = |at: Timestamp| at <= now + SKEW;
-    let verified = newest_first
-        .iter()
-        .find(|s| s.verified_at.is_some() && is_past(s.taken_at));
-    if verified.is_none() && !is_past(node_since) {
+    if verified.is_none() && node_since > now + SKEW {
         return format!(
             "no snapshot was verified yet, and how long that is so is not known: the node's clock said {node_since:.0} when it was set up"
         );
     }
-    let since = verified.map_or(node_since, |snapshot| snapshot.taken_at);
+    let since = verified.unwrap_or(node_since);
     let age = since.duration_until(now);
     if age.is_negative() || age.unsigned_abs() <= limit {
         return String::new();
@@ -34,9 +38,8 @@ pub(super) fn find(
     let hours = |length: Duration| length.as_secs() / 3600;
     let (age, limit) = (hours(age.unsigned_abs()), hours(limit));
     match verified {
-        Some(snapshot) => format!(
-            "the last verified snapshot is of {:.0}, {age} hours ago; it should be at most {limit}",
-            snapshot.taken_at
+        Some(taken_at) => format!(
+            "the last verified snapshot is of {taken_at:.0}, {age} hours ago; it should be at most {limit}"
         ),
         None => format!("no snapshot was verified in {age} hours; it should be at most {limit}"),
     }
@@ -71,7 +74,10 @@ mod tests {
     fn a_clock_that_was_ahead_hides_nothing() {
         let now: Timestamp = "2026-05-10T00:00:00Z".parse().unwrap();
         let (old, future) = (now - 5 * DAY, now + 3000 * DAY);
-        let overdue = |snapshots: &[Manifest], since| find(snapshots, since, 2 * DAY, now);
+        let overdue = |snapshots: &[Manifest], since| {
+            let verified = last_verified(snapshots, now).map(|verified| verified.taken_at);
+            find(verified, since, 2 * DAY, now)
+        };
         assert_eq!(overdue(&[snapshot(now - DAY)], old), "");
         assert_ne!(overdue(&[snapshot(future), snapshot(old)], old), "");
         assert_ne!(overdue(&[snapshot(future)], old), "");

@@ -1,7 +1,7 @@
 //! What a node keeps in its snapshot store, and the jobs that work on it.
 
 use serde::Serialize;
-use togather_model::{Failure, Timestamp};
+use togather_model::{Failure, JobKind, Timestamp};
 use togather_proto::{
     MAX_MESSAGE_BYTES, WireError, time,
     v1::{self, command::Body, snapshot_service_client::SnapshotServiceClient},
@@ -64,36 +64,6 @@ pub struct Replaced {
     pub name: String,
     /// Why it is kept, a phrase each; nothing: the next prune drops it.
     pub kept: Vec<String>,
-}
-
-/// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    /// Takes a snapshot.
-    Create,
-    /// Proves one by restoring it beside the live database.
-    Verify,
-    /// Puts one in the live database's place.
-    Restore,
-    /// Puts the replaced database back.
-    UndoRestore,
-    /// Forgets what nothing asks to keep.
-    Prune,
-}
-
-impl JobKind {
-    /// In words, as after "the last".
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "snapshot",
-            Self::Verify => "verify",
-            Self::Restore => "restore",
-            Self::UndoRestore => "undo of a restore",
-            Self::Prune => "prune",
-        }
-    }
 }
 
 /// A job on a node, as far as it is.
@@ -327,12 +297,5 @@ impl TryFrom<v1::Job> for Job {
 fn kind(number: i32) -> Result<JobKind, WireError> {
     let known = v1::JobKind::try_from(number)
         .map_err(|_| WireError::invalid("kind", "it is not known to this version"))?;
-    match known {
-        v1::JobKind::Unspecified => Err(WireError::missing("kind")),
-        v1::JobKind::Create => Ok(JobKind::Create),
-        v1::JobKind::Verify => Ok(JobKind::Verify),
-        v1::JobKind::Restore => Ok(JobKind::Restore),
-        v1::JobKind::UndoRestore => Ok(JobKind::UndoRestore),
-        v1::JobKind::Prune => Ok(JobKind::Prune),
-    }
+    JobKind::try_from(known).map_err(|_| WireError::missing("kind"))
 }

@@ -38,6 +38,23 @@ pub struct NodeStatus {
     pub snapshot_overdue: Option<String>,
     /// Databases that restores replaced and that are still kept.
     pub replaced_databases: Vec<String>,
+    /// A restore, or its undo, that could not be taken back and that nothing has settled since.
+    pub stuck_job: Option<Job>,
+    /// Where the node keeps its snapshots; `None`: it does not say.
+    pub snapshot_store: Option<SnapshotStore>,
+}
+
+/// Where a node keeps its snapshots.
+#[derive(Debug, Clone, Serialize)]
+pub struct SnapshotStore {
+    /// Its address.
+    pub address: String,
+    /// Whether it keeps an object from being replaced that may only be created: `yes`, `no` or
+    /// `unknown`.
+    pub conditional_writes: String,
+    /// Why that is so, or is not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// A health answer.
@@ -125,6 +142,16 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
                 .map_err(within("jobs"))?,
             snapshot_overdue: Some(wire.snapshot_overdue).filter(|why| !why.is_empty()),
             replaced_databases: wire.replaced_databases,
+            stuck_job: wire
+                .stuck_job
+                .map(Job::try_from)
+                .transpose()
+                .map_err(within("stuck_job"))?,
+            snapshot_store: wire.snapshot_store.map(|store| SnapshotStore {
+                address: store.address,
+                conditional_writes: store.conditional_writes,
+                reason: store.reason,
+            }),
         })
     }
 }

@@ -78,7 +78,8 @@ fn of_event(event: &Event) -> Option<String> {
         | EventKind::StepSkipped { .. } => {
             return None;
         }
-        EventKind::UndoStarted { .. } => return None,
+        // Of a deployment only; history tells of snapshots.
+        EventKind::UndoStarted { .. } | EventKind::Snapshot(_) => return None,
         EventKind::StepProgress { step, message } => format!("{node}:   {step}: {message}"),
         EventKind::StepDone { step, took, note } => {
             let took = table::span(*took);

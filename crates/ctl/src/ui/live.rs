@@ -62,7 +62,8 @@ impl Live {
             EventKind::Warning { .. }
             | EventKind::Started { .. }
             | EventKind::StepSkipped { .. }
-            | EventKind::Resumed { .. } => {}
+            | EventKind::Resumed { .. }
+            | EventKind::Snapshot(_) => {}
             EventKind::StepDone { .. }
             | EventKind::StepFailed { .. }
             | EventKind::UndoDone { .. }

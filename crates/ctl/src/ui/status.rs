@@ -7,7 +7,7 @@ use togather_model::{FailureKind, Lease, Operation, Schema, Timestamp};
 
 use super::table;
 use crate::{
-    client::{Health, Job, NodeStatus, Snapshot},
+    client::{Health, Job, NodeStatus, Snapshot, SnapshotStore},
     error::{Error, Kind, Result},
     fleet::Node,
 };
@@ -48,6 +48,8 @@ struct Row {
     jobs: Vec<Job>,
     snapshot_overdue: Option<String>,
     replaced_databases: Vec<String>,
+    stuck_job: Option<Job>,
+    snapshot_store: Option<SnapshotStore>,
     #[serde(skip)]
     database: String,
     #[serde(skip)]
@@ -137,6 +139,8 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
         jobs: Vec::new(),
         snapshot_overdue: None,
         replaced_databases: Vec::new(),
+        stuck_job: None,
+        snapshot_store: None,
         database: "?".to_owned(),
         failed: None,
     };
@@ -170,6 +174,8 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
     row.jobs = status.jobs;
     row.snapshot_overdue = status.snapshot_overdue;
     row.replaced_databases = status.replaced_databases;
+    row.stuck_job = status.stuck_job;
+    row.snapshot_store = status.snapshot_store;
     row
 }
 
@@ -222,9 +228,12 @@ impl Row {
 
     fn now(&self, now: Timestamp) -> String {
         let job = self.jobs.iter().find(|job| job.ended_at.is_none());
+        if let (None, None, Some(stuck)) = (&self.running, job, &self.stuck_job) {
+            return format!("{} stuck", stuck.kind.words());
+        }
         match (&self.running, job, &self.last) {
             (Some(running), _, _) => format!("deploying {}", running.version),
-            (None, Some(job), _) => format!("{}: {}", job.kind.as_str(), job.message),
+            (None, Some(job), _) => format!("{}: {}", job.kind.words(), job.message),
             (None, None, Some(last)) => {
                 let when = last.ended_at.unwrap_or(last.started_at);
                 format!("{} {} {}", last.version, last.state, table::ago(when, now))
@@ -243,14 +252,34 @@ impl Row {
         notes.extend(
             health.map(|health| format!("{}: {}: {}", self.name, health.status, why(health))),
         );
+        // What it says to do next is as much of it as what it says.
+        let stuck = self.stuck_job.iter().flat_map(|stuck| {
+            let next = stuck.failure.iter().flat_map(|failure| &failure.next);
+            std::iter::once(check::stuck(stuck)).chain(next.cloned())
+        });
+        let stuck: Vec<String> = stuck.collect();
         let drift = self.drift.iter().chain(&self.snapshot_overdue).cloned();
         let failed = self.failed_jobs().map(check::said);
         let replaced = self.replaced_databases.iter();
         let replaced = replaced.map(|name| format!("{name} is kept since a restore replaced it"));
-        let more = drift.chain(failed).chain(replaced);
+        let store = self.snapshot_store.iter().filter_map(unconditional);
+        let more = stuck.into_iter().chain(drift).chain(failed);
+        let more = more.chain(replaced).chain(store);
         notes.extend(more.map(|note| format!("{}: {note}", self.name)));
         notes
     }
+}
+
+/// What is to be known of a store that does not see to it itself that nothing is replaced.
+fn unconditional(store: &SnapshotStore) -> Option<String> {
+    (store.conditional_writes == "no").then(|| {
+        let SnapshotStore {
+            address, reason, ..
+        } = store;
+        format!(
+            "{address}: {reason}; each snapshot has a name of its own, so none replaces another"
+        )
+    })
 }
 
 /// Why a service is not healthy, in its own words.

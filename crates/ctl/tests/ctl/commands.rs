@@ -1,5 +1,12 @@
 //! The other commands that speak to nodes.
 
+use std::time::Duration;
+
+use togather_model::{
+    Event, EventKind, Failure, FailureKind, JobKind, SnapshotEvent, Timestamp, Ulid,
+};
+use togather_proto::{time, v1};
+
 use crate::support::{Fleet, node::Script};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,6 +86,59 @@ async fn history_tells_what_a_node_has_been_through() {
         json.json_lines()[0]["nodes"][0]["operations"][0]["state"],
         "undone"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_tells_what_happened_to_snapshots_too() {
+    let fleet = Fleet::of(1).await;
+    fleet.roll_out(&[]).await.exits(0);
+    let now = Timestamp::now();
+    let failed = Event {
+        id: Ulid::generate(),
+        operation_id: Ulid::generate(),
+        sequence: 2,
+        node: "node-1".into(),
+        operator: "schedule".into(),
+        version: String::new(),
+        at: now,
+        kind: EventKind::Snapshot(SnapshotEvent::Failed {
+            job: JobKind::Verify,
+            took: Duration::from_secs(3),
+            failure: Failure::new(FailureKind::Other, "a byte is not what it was"),
+        }),
+    };
+    fleet.nodes[0].state().snapshot_events = vec![failed.into()];
+    let answer = fleet.ctl(&["history", "--nodes", "all"]).await.exits(0);
+    for words in ["deploy", "verify", "a byte is not what it was", "schedule"] {
+        assert!(answer.stdout.contains(words), "{words}: {}", answer.stdout);
+    }
+    let json = fleet
+        .ctl(&["history", "--nodes", "all", "--output", "json"])
+        .await
+        .exits(0);
+    let event = &json.json_lines()[0]["nodes"][0]["snapshots"][0];
+    assert_eq!(event["event"], "snapshot.failed");
+    assert_eq!(event["failure"]["what"], "a byte is not what it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_ends_as_stuck_while_a_restore_is() {
+    let fleet = Fleet::of(1).await;
+    let failure = Failure::new(FailureKind::Stuck, "the swap could not be taken back");
+    fleet.nodes[0].state().stuck_job = Some(v1::Job {
+        id: Ulid::generate().to_string(),
+        kind: v1::JobKind::Restore.into(),
+        started_at: Some(time::timestamp(Timestamp::now())),
+        failure: Some(failure.next("start the app").into()),
+        ..v1::Job::default()
+    });
+    let answer = fleet.ctl(&["status"]).await.exits(0);
+    assert!(answer.stdout.contains("restore stuck"), "{}", answer.stdout);
+    fleet
+        .ctl(&["status", "--check"])
+        .await
+        .exits(8)
+        .says("start the app");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,8 +22,12 @@ use togather_model::{
 use tokio::sync::Notify;
 
 use crate::{
-    containers::SlotContainer, database::scratch_name, deploy::Deployment, node::Node,
-    snapshots::Manifest, state::State,
+    containers::SlotContainer,
+    database::scratch_name,
+    deploy::Deployment,
+    node::Node,
+    snapshots::{ConditionalWrites, Manifest},
+    state::State,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +58,10 @@ struct Truth {
     /// On a live database that holds this, the app is not healthy.
     bad_database: Option<&'static str>,
     snapshots: Vec<Manifest>,
+    /// The dumps that wait for the store, the oldest last.
+    spooled: Vec<String>,
+    /// What the agent said it knows of the store.
+    recalled: Option<ConditionalWrites>,
     calls: Vec<&'static str>,
     calls_before_restart: usize,
     fault: Option<(When, Fault)>,
@@ -239,12 +247,40 @@ impl World {
         self.truth().broken_for_good = Some((name, after));
     }
 
+    /// What was broken for good works again.
+    pub(crate) fn repair(&self) {
+        self.truth().broken_for_good = None;
+    }
+
+    /// Has the newest snapshot be verified, or not any more.
+    pub(crate) fn prove_newest(&self, at: Option<Timestamp>) {
+        if let Some(newest) = self.truth().snapshots.last_mut() {
+            newest.taken_at = at.unwrap_or(newest.taken_at);
+            newest.verified_at = at;
+        }
+    }
+
+    /// Has a dump wait for the store.
+    pub(crate) fn spool(&self, dump: &str) {
+        self.truth().spooled.push(dump.to_owned());
+    }
+
+    /// What the agent said it knows of the store.
+    pub(crate) fn recalled(&self) -> Option<ConditionalWrites> {
+        self.truth().recalled.clone()
+    }
+
     pub(crate) fn name_of(&self, call: usize) -> &'static str {
         self.truth()
             .calls
             .get(call)
             .copied()
             .unwrap_or("not reached")
+    }
+
+    pub(crate) fn times_called(&self, name: &str) -> usize {
+        let truth = self.truth();
+        truth.calls.iter().filter(|called| **called == name).count()
     }
 
     pub(crate) fn was_called(&self, name: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Snapshots over the wire: ordered, watched, listed, restored and taken back.
 
-use togather_proto::v1::JobKind;
+use togather_proto::v1::{JobKind, event::Kind};
 
 use super::*;
 
@@ -11,6 +11,11 @@ impl Client {
         let wanted = v1::WatchJobRequest { job_id: job.into() };
         let states = snapshots.watch(wanted).await.unwrap().into_inner();
         states.map(|state| state.unwrap()).collect().await
+    }
+
+    async fn history(&self, wanted: v1::HistoryRequest) -> v1::HistoryResponse {
+        let mut deployments = self.deployments.clone();
+        deployments.history(wanted).await.unwrap().into_inner()
     }
 
     async fn status(&self) -> v1::NodeStatus {
@@ -57,6 +62,23 @@ async fn a_snapshot_is_taken_watched_listed_restored_and_taken_back() {
     let again = snapshots.create(signed).await.unwrap().into_inner().job;
     assert_eq!(again.as_ref(), Some(ended));
     assert_eq!(client.watch(&job.id).await, std::slice::from_ref(ended));
+
+    let history = client.history(v1::HistoryRequest::default()).await;
+    let told: Vec<(String, Kind)> = history
+        .snapshots
+        .into_iter()
+        .map(|event| (event.operation_id, event.kind.unwrap()))
+        .collect();
+    assert!(
+        matches!(&told[..], [(a, Kind::SnapshotCompleted(done)), (b, Kind::SnapshotStarted(_))]
+            if *a == job.id && a == b && done.dumps == [taken.name.clone()]),
+        "newest first: {told:?}"
+    );
+    let of_rollout = v1::HistoryRequest {
+        rollout_id: Some(Ulid::nil().to_string()),
+        ..v1::HistoryRequest::default()
+    };
+    assert_eq!(client.history(of_rollout).await.snapshots, []);
 
     let listed = snapshots.list(v1::ListSnapshotsRequest::default()).await;
     let listed = listed.unwrap().into_inner().snapshots;
@@ -118,4 +140,31 @@ async fn a_last_verified_snapshot_that_is_too_old_is_told() {
         overdue,
         "no snapshot was verified in 49 hours; it should be at most 48"
     );
+}
+
+#[tokio::test]
+async fn a_stuck_restore_and_the_kind_of_store_are_told() {
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Admin);
+    let client = bench.client(&alice);
+    let mut snapshots = client.snapshots.clone();
+    let signed = bench.signed(&alice, Body::CreateSnapshot(v1::CreateSnapshot {}));
+    let job = snapshots.create(signed).await.unwrap().into_inner().job;
+    let states = client.watch(&job.unwrap().id).await;
+    let taken = states.last().unwrap().snapshot.clone().unwrap();
+    let status = client.status().await;
+    assert_eq!(status.stuck_job, None);
+    let store = status.snapshot_store.unwrap();
+    assert_eq!(store.address, "s3://bucket/node-1");
+    assert_eq!(store.conditional_writes, "unknown", "nobody has looked");
+
+    bench.world.break_for_good("containers.restart_slot", 0);
+    let signed = bench.signed(&alice, restore(&taken, "togather"));
+    let job = snapshots.restore(signed).await.unwrap().into_inner().job;
+    let id = job.unwrap().id;
+    client.watch(&id).await;
+    let stuck = client.status().await.stuck_job.unwrap();
+    assert_eq!((stuck.id, stuck.kind), (id, JobKind::Restore.into()));
+    let failure = stuck.failure.unwrap();
+    assert_eq!(failure.kind, v1::FailureKind::Stuck as i32);
 }

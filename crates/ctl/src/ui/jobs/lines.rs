@@ -139,10 +139,9 @@ fn progress(job: &Job, first_done: u64, passed: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use togather_model::Timestamp;
+    use togather_model::{JobKind, Timestamp};
 
     use super::*;
-    use crate::client::JobKind;
 
     fn job(message: &str, done: u64, total: u64) -> Job {
         Job {

@@ -1,10 +1,10 @@
 //! What `status --check` finds wrong with a node.
 
-use togather_model::{Failure, FailureKind, OperationState};
+use togather_model::{Failure, FailureKind, JobKind, OperationState};
 
 use super::{Row, why};
 use crate::{
-    client::{Job, JobKind},
+    client::Job,
     error::{Error, Kind},
 };
 
@@ -29,6 +29,10 @@ impl Row {
     }
 
     fn stuck(&self) -> Option<Error> {
+        if let Some(job) = &self.stuck_job {
+            let error = self.failed(FailureKind::Stuck, &stuck(job));
+            return Some(job.failure.iter().fold(error, advised));
+        }
         let last = self.last.as_ref().filter(|_| self.running.is_none())?;
         if last.state != OperationState::Stuck {
             return None;
@@ -66,9 +70,18 @@ impl Row {
     }
 }
 
+/// A stuck job in words.
+pub(super) fn stuck(job: &Job) -> String {
+    let what = format!("the {} of {:.0} is stuck", job.kind.words(), job.started_at);
+    match &job.failure {
+        Some(failure) => format!("{what}: {failure}"),
+        None => format!("{what}, and is being taken back"),
+    }
+}
+
 /// A failed job in words.
 pub(super) fn said((job, failure): (&Job, &Failure)) -> String {
-    format!("the last {} failed: {failure}", job.kind.as_str())
+    format!("the last {} failed: {failure}", job.kind.words())
 }
 
 fn advised(error: Error, failure: &Failure) -> Error {

@@ -1,7 +1,7 @@
-use togather_model::{Digest, Failure, Live, Slot, Ulid};
+use togather_model::{Digest, Failure, JobKind, Live, Slot, Ulid};
 
 use super::*;
-use crate::client::{Check, JobKind};
+use crate::client::Check;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -52,6 +52,12 @@ fn healthy() -> NodeStatus {
         jobs: Vec::new(),
         snapshot_overdue: None,
         replaced_databases: Vec::new(),
+        stuck_job: None,
+        snapshot_store: Some(SnapshotStore {
+            address: "s3://bucket/node".into(),
+            conditional_writes: "yes".into(),
+            reason: String::new(),
+        }),
     }
 }
 
@@ -196,4 +202,49 @@ fn a_job_under_way_is_what_the_node_is_at() {
         "{text}"
     );
     assert!(text.contains("1 min ago (unproven)"), "{text}");
+}
+
+#[test]
+fn a_stuck_restore_is_said_loudly_until_it_is_settled() {
+    let failure = Failure::new(FailureKind::Stuck, "the swap could not be taken back")
+        .next("start the app: `docker start togather-blue`");
+    let stuck = NodeStatus {
+        stuck_job: Some(Job {
+            kind: JobKind::Restore,
+            failure: Some(failure),
+            ..failed_verify()
+        }),
+        ..healthy()
+    };
+    let fleet = FleetStatus::of("harbour", vec![(node(1), Ok(stuck))], at(0));
+    let error = fleet.error(true).unwrap();
+    assert_eq!(error.exit_code(), 8);
+    assert_eq!(error.next, ["start the app: `docker start togather-blue`"]);
+    let text = fleet.text();
+    for words in [
+        "restore stuck",
+        "node-1: the restore of 2027-01-15T07:58:30Z is stuck: the swap could not be taken back",
+        "node-1: start the app",
+    ] {
+        assert!(text.contains(words), "`{words}` is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_store_without_conditional_writes_is_told_and_is_no_complaint() {
+    let plain = NodeStatus {
+        snapshot_store: Some(SnapshotStore {
+            address: "s3://bucket/node-1".into(),
+            conditional_writes: "no".into(),
+            reason: "it refuses writes that may only create".into(),
+        }),
+        ..healthy()
+    };
+    let fleet = FleetStatus::of("harbour", vec![(node(1), Ok(plain))], at(0));
+    assert_eq!(fleet.error(true), None);
+    let text = fleet.text();
+    assert!(
+        text.contains("node-1: s3://bucket/node-1: it refuses"),
+        "{text}"
+    );
 }

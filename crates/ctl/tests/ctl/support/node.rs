@@ -91,6 +91,9 @@ pub(crate) struct State {
     pub(crate) lost_answers: VecDeque<Cut>,
     pub(crate) snapshot_overdue: String,
     pub(crate) replaced_databases: Vec<String>,
+    pub(crate) stuck_job: Option<v1::Job>,
+    /// Newest first.
+    pub(crate) snapshot_events: Vec<v1::Event>,
 }
 
 #[derive(Deserialize)]

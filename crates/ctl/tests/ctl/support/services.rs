@@ -189,6 +189,7 @@ impl DeploymentService for Service {
         });
         Ok(Response::new(v1::HistoryResponse {
             operations: operations.cloned().map(Into::into).collect(),
+            snapshots: state.snapshot_events.clone(),
         }))
     }
 
@@ -257,6 +258,8 @@ impl NodeService for Service {
             jobs: state.jobs.clone(),
             snapshot_overdue: state.snapshot_overdue.clone(),
             replaced_databases: state.replaced_databases.clone(),
+            stuck_job: state.stuck_job.clone(),
+            snapshot_store: None,
         }))
     }
 

@@ -19,7 +19,8 @@ use crate::{
     migrations::MigrationError,
     node::Attesters,
     snapshots::{
-        FORMAT, Globals, Manifest, Progress, Pruned, Say, SnapshotError, Snapshots, Survey, Wanted,
+        ConditionalWrites, FORMAT, Globals, Manifest, Progress, Pruned, Reason, Say, SnapshotError,
+        Snapshots, Survey, Wanted,
     },
     traffic::{Traffic, TrafficError},
 };
@@ -457,11 +458,36 @@ impl Snapshots for Outside {
     }
 
     async fn spooled(&self) -> Result<Vec<Manifest>, SnapshotError> {
-        Ok(vec![])
+        let truth = self.0.truth();
+        let wanted = Wanted {
+            id: Ulid::nil(),
+            at: Timestamp::UNIX_EPOCH,
+            reason: Reason::Scheduled,
+            git_commit: String::new(),
+        };
+        let spooled = |dump: &String| Manifest {
+            dump: dump.clone(),
+            spooled: true,
+            ..manifest(&wanted, None)
+        };
+        Ok(truth.spooled.iter().map(spooled).collect())
     }
 
-    async fn deliver(&self) -> Result<Vec<String>, SnapshotError> {
-        Ok(vec![])
+    async fn deliver_next(&self) -> Result<Option<String>, SnapshotError> {
+        Ok(self.0.truth().spooled.pop())
+    }
+
+    fn address(&self) -> String {
+        "s3://bucket/node-1".into()
+    }
+
+    async fn conditional_writes(&self) -> ConditionalWrites {
+        let asked = self.call("snapshots.conditional_writes", |_| ConditionalWrites::yes());
+        asked.await.unwrap_or_else(ConditionalWrites::unknown)
+    }
+
+    fn recall(&self, known: ConditionalWrites) {
+        self.0.truth().recalled = Some(known);
     }
 }
 
