@@ -6,6 +6,7 @@ mod roles;
 mod scratch;
 mod session;
 mod swap;
+mod version;
 
 use std::time::Duration;
 
@@ -14,8 +15,11 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, PgConnection};
 use togather_model::{Migration, Schema, Ulid};
 
-pub(crate) use self::catalogue::Catalogue;
 use self::session::Sessions;
+pub(crate) use self::{
+    catalogue::Catalogue,
+    version::{major_of, version},
+};
 pub use self::{
     error::{DatabaseError, Refusal},
     swap::{replaced_by, replaced_name},
@@ -82,10 +86,13 @@ pub struct Migrated {
     pub version: Option<u64>,
 }
 
+/// How the name of a scratch database begins.
+const SCRATCH: &str = "togather_scratch_";
+
 /// The name of an operation's scratch database: `togather_scratch_` and its ULID in lower case.
 #[must_use]
 pub fn scratch_name(operation: Ulid) -> String {
-    format!("togather_scratch_{}", operation.to_string().to_lowercase())
+    format!("{SCRATCH}{}", operation.to_string().to_lowercase())
 }
 
 /// Where the database is, and how it is to be treated.

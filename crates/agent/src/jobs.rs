@@ -6,6 +6,7 @@
 
 mod app;
 mod job;
+mod leftovers;
 mod restore;
 mod resume;
 mod work;

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use togather_model::Ulid;
 use tokio::time::Instant;
 
-use super::{Postgres, error::DatabaseError, quoted, scratch_name};
+use super::{Postgres, SCRATCH, error::DatabaseError, quoted, scratch_name};
 
 /// How long the sessions of an abandoned program may take to end.
 const ENDING: Duration = Duration::from_secs(5);
@@ -47,6 +47,22 @@ impl Postgres {
 
     pub(super) async fn drop_scratch_database(&self, operation: Ulid) -> Result<(), DatabaseError> {
         drop_database(&mut self.aside().await?, &scratch_name(operation)).await
+    }
+
+    /// The operations that have a scratch database on this server, whoever's they are.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses.
+    pub(crate) async fn scratch_operations(&self) -> Result<Vec<Ulid>, DatabaseError> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT datname::text FROM pg_database WHERE starts_with(datname, $1)",
+        )
+        .bind(SCRATCH)
+        .fetch_all(&mut self.aside().await?)
+        .await
+        .map_err(|e| DatabaseError::from_sqlx("the scratch databases could not be listed", e))?;
+        let id = |name: &String| name.strip_prefix(SCRATCH)?.parse().ok();
+        Ok(names.iter().filter_map(id).collect())
     }
 
     /// Ends the sessions that carry this application name, and with them the programs that opened

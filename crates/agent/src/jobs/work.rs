@@ -77,6 +77,7 @@ impl Task<'_> {
             let message = format!("{} is verified already", found.dump);
             return Ok(Done::about(found, message));
         }
+        self.clear_leftovers().await;
         self.must_have_room(&found)?;
         let say = |progress| self.say(progress);
         let proven = self.node.snapshots.prove(found.id, self.id, &say).await;
@@ -96,6 +97,7 @@ impl Task<'_> {
         let now = node.host.now();
         let forgotten = node.snapshots.prune(&targets, now).await;
         let forgotten = forgotten.map_err(|e| failed("pruning did not finish", &e))?;
+        self.clear_leftovers().await;
         let dropped = self.drop_old_replaced().await?;
         let mut message = match forgotten.len() {
             0 => "nothing was to be forgotten".to_owned(),

@@ -40,7 +40,7 @@ impl Dumps {
     /// Brings everything that is spooled to the store, oldest first.
     pub(super) async fn deliver_spooled(&self) -> Result<Vec<String>, SnapshotError> {
         let _alone = self.delivering.lock().await;
-        self.store.take_uploads_back().await?;
+        self.store.try_to_take_uploads_back().await;
         let Some(spool) = &self.spool else {
             return Ok(vec![]);
         };
@@ -65,6 +65,15 @@ impl Dumps {
         manifest: &Manifest,
         names: &Names,
     ) -> Result<(), SnapshotError> {
+        match self.store.find(manifest.id).await {
+            // It took the snapshot after all, and only its answer was lost.
+            Ok(_) => return Ok(()),
+            // Parts of an earlier try would be in the way.
+            Err(SnapshotError::Unknown(_) | SnapshotError::Unreadable(_)) => {
+                self.store.remove_parts(names).await?;
+            }
+            Err(error) => return Err(error),
+        }
         let globals = &manifest.globals;
         let sql = spool.bytes(&globals.name, globals.bytes).await?;
         self.store.create(&globals.name, sql).await?;

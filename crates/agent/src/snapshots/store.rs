@@ -139,10 +139,10 @@ impl Store {
         prefix: Path,
         notes: Option<&FolderPath>,
     ) -> Self {
-        let multipart: Arc<dyn MultipartStore> = Arc::clone(&objects) as _;
+        let uploads = notes.map(|notes| Uploads::noted_in(notes.to_owned(), Arc::clone(&objects)));
         Self {
             objects,
-            uploads: notes.map(|notes| Uploads::noted_in(notes.to_owned(), multipart)),
+            uploads,
             prefix,
             folder: None,
             at_most: None,
@@ -358,6 +358,14 @@ impl Store {
             self.remove(&name).await?;
         }
         Ok(())
+    }
+
+    /// Takes back the uploads that an interruption cut off, if it can be done now: leftovers are no
+    /// reason to store nothing new.
+    pub(super) async fn try_to_take_uploads_back(&self) {
+        if let Err(error) = self.take_uploads_back().await {
+            tracing::warn!(%error, "interrupted uploads are left in the store for now");
+        }
     }
 
     /// Takes back the uploads that an interruption cut off.

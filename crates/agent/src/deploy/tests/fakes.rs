@@ -5,6 +5,7 @@ mod outside;
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -55,7 +56,8 @@ struct Truth {
     calls: Vec<&'static str>,
     calls_before_restart: usize,
     fault: Option<(When, Fault)>,
-    broken_for_good: Option<(&'static str, usize)>,
+    /// Which calls of this name fail, counted from 1.
+    broken: Option<(&'static str, Range<usize>)>,
     bad_new_version: Option<Bad>,
 }
 
@@ -234,7 +236,19 @@ impl World {
 
     /// Lets this call succeed so many times and fail ever after.
     pub(crate) fn break_for_good(&self, name: &'static str, after: usize) {
-        self.truth().broken_for_good = Some((name, after));
+        self.truth().broken = Some((name, after + 1..usize::MAX));
+    }
+
+    /// Lets the next so many of these calls fail.
+    pub(crate) fn break_for(&self, name: &'static str, times: usize) {
+        let mut truth = self.truth();
+        let next = truth.calls.iter().filter(|called| **called == name).count() + 1;
+        truth.broken = Some((name, next..next + times));
+    }
+
+    /// Leaves the scratch database of an operation behind.
+    pub(crate) fn leave_scratch(&self, operation: Ulid) {
+        self.truth().scratch.push(operation);
     }
 
     pub(crate) fn name_of(&self, call: usize) -> &'static str {

@@ -46,8 +46,9 @@ impl Outside {
             };
             let times = truth.calls.iter().filter(|called| **called == name).count();
             let broken = truth
-                .broken_for_good
-                .is_some_and(|(broken, after)| broken == name && times > after);
+                .broken
+                .as_ref()
+                .is_some_and(|(broken, calls)| *broken == name && calls.contains(&times));
             (fault, broken)
         };
         if fault == Some(Fault::Fail) || broken {
@@ -350,14 +351,14 @@ impl Database for Outside {
 
     async fn exists(&self, database: &str) -> Result<bool, DatabaseError> {
         let exists = self.call("database.exists", |truth| truth.has_database(database));
-        exists.await.map_err(DatabaseError::Other)
+        exists.await.map_err(away)
     }
 
     async fn swap(&self, incoming: &str, outgoing: &str) -> Result<(), DatabaseError> {
         let swapped = self.call("database.swap", |truth| {
             truth.swap_databases(incoming, outgoing);
         });
-        swapped.await.map_err(DatabaseError::Other)
+        swapped.await.map_err(away)
     }
 
     async fn replaced(&self) -> Result<Vec<String>, DatabaseError> {
@@ -444,6 +445,11 @@ impl Snapshots for Outside {
             .map_err(SnapshotError::Other)
     }
 
+    async fn leftovers(&self) -> Result<Vec<Ulid>, SnapshotError> {
+        let left = self.call("snapshots.leftovers", |truth| truth.scratch.clone());
+        left.await.map_err(SnapshotError::Other)
+    }
+
     async fn clear_away(&self, wanted: &Wanted) -> Result<Option<Manifest>, SnapshotError> {
         let whole = self.call("snapshots.clear_away", |truth| {
             let mut taken = truth.snapshots.iter();
@@ -458,6 +464,14 @@ impl Snapshots for Outside {
 
     async fn deliver(&self) -> Result<Vec<String>, SnapshotError> {
         Ok(vec![])
+    }
+}
+
+/// The server went down: it may be back when it is asked again.
+fn away(what: String) -> DatabaseError {
+    DatabaseError::Broken {
+        doing: "the session ended",
+        source: what.into(),
     }
 }
 
