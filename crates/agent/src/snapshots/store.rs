@@ -177,6 +177,14 @@ impl Store {
         self.at_most
     }
 
+    /// The object's name for people: in a local folder, which file it is.
+    fn shown(&self, name: &str) -> String {
+        match &self.folder {
+            Some(folder) => folder.join(name).display().to_string(),
+            None => name.to_owned(),
+        }
+    }
+
     fn path(&self, name: &str) -> Path {
         self.prefix.clone().join(name)
     }
@@ -211,12 +219,13 @@ impl Store {
             Some(uploads) => Box::new(uploads.begin(name, &path).await?),
             None => {
                 let begun = self.objects.put_multipart(&path).await;
-                begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?
+                begun
+                    .map_err(|e| SnapshotError::store(format!("begin {}", self.shown(name)), &e))?
             }
         };
         Ok(Upload {
             room,
-            name: name.to_owned(),
+            name: self.shown(name),
             parts: Some(WriteMultipart::new_with_chunk_size(begun, part)),
             sha256: Sha256::new(),
             bytes: 0,
@@ -233,7 +242,8 @@ impl Store {
     /// an answer got lost and the request was repeated.
     pub(super) async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<(), SnapshotError> {
         let path = self.path(name);
-        let failed = |e: object_store::Error| SnapshotError::store(format!("take {name}"), &e);
+        let failed =
+            |e: object_store::Error| SnapshotError::store(format!("take {}", self.shown(name)), &e);
         let bytes = Bytes::from(bytes);
         let put = |mode: PutMode| {
             self.objects
@@ -265,7 +275,7 @@ impl Store {
         let path = self.path(name);
         let put = self.objects.put(&path, json(name, value)?.into()).await;
         put.map(|_| ())
-            .map_err(|e| SnapshotError::store(format!("take {name}"), &e))
+            .map_err(|e| SnapshotError::store(format!("take {}", self.shown(name)), &e))
     }
 
     /// Reads a small object that was listed, unless it is the same as last time; the inner error
