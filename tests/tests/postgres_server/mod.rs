@@ -128,23 +128,45 @@ impl Server {
         while let Err(e) = PgConnection::connect(&self.url("togather")).await {
             assert!(
                 tokio::time::Instant::now() < deadline,
-                "the database did not come up: {e}"
+                "the database did not come up: {e}\n{}",
+                self.logs()
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// The power cut of this container: nothing in it gets to say goodbye.
-    pub(crate) async fn crash(&self) {
-        let killed = tokio::process::Command::new("docker")
-            .args(["kill", &self.container])
+    /// What there is to know of one that does not answer.
+    fn logs(&self) -> String {
+        let ran = Command::new("sh")
+            .args([
+                "-c",
+                "docker ps --all --filter name=$0; docker logs --tail 30 $0 2>&1",
+                &self.container,
+            ])
             .output();
-        let killed = killed.await.unwrap();
-        assert!(killed.status.success(), "{killed:?}");
+        String::from_utf8_lossy(&ran.unwrap().stdout).into_owned()
     }
 
-    /// Starts it again after a crash.
-    pub(crate) async fn come_back(&self) {
+    /// Begins the power cut of this container: nothing in it gets to say goodbye. Docker may only
+    /// answer once what its programs had printed was read, so whoever reads that must not wait for it.
+    pub(crate) fn crash(&self) -> tokio::process::Child {
+        tokio::process::Command::new("docker")
+            .args(["kill", &self.container])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Starts it again after this crash.
+    pub(crate) async fn come_back(&self, mut crash: tokio::process::Child) {
+        assert!(crash.wait().await.unwrap().success());
+        // Docker starts nothing that it takes to be running still.
+        let ended = tokio::process::Command::new("docker")
+            .args(["wait", &self.container])
+            .output();
+        let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it does not end\n{}", self.logs()));
+        assert!(ended.unwrap().status.success());
         docker(&["start", &self.container]).unwrap();
         self.is_up().await;
     }

@@ -43,14 +43,16 @@ async fn killed_in_the_middle_of_a_dump_it_leaves_nothing() {
     let (shelf, gate) = shelf(server).await;
     let wanted = wanted();
     let say = |_| ();
-    let crash = async {
+    let mut crash = None;
+    let crashing = async {
         gate.reached.notified().await;
-        server.crash().await;
+        crash = Some(server.crash());
+        // What was in the pipes still comes.
         gate.stays_open().await
     };
     let created = tokio::select! {
         created = shelf.dumps.create(&wanted, &say) => created,
-        never = crash => never,
+        never = crashing => never,
     };
     let error = created.unwrap_err();
     assert!(
@@ -67,7 +69,7 @@ async fn killed_in_the_middle_of_a_dump_it_leaves_nothing() {
     })
     .await;
 
-    server.come_back().await;
+    server.come_back(crash.unwrap()).await;
     assert_eq!(server.dumping(&shelf.database.name).await, 0);
     let taken = create(&shelf, &gate).await;
     assert_eq!(shelf.dumps.list().await.unwrap(), [taken]);
@@ -92,9 +94,9 @@ async fn killed_in_the_middle_of_a_restore_it_leaves_what_the_next_job_clears_aw
                 restoring(server, job).await
             })
             .await;
-            server.crash().await;
+            server.crash()
         };
-        let (restored, ()) = tokio::join!(restore, crash);
+        let (restored, crash) = tokio::join!(restore, crash);
         let error = restored.unwrap_err();
         assert!(
             matches!(
@@ -104,7 +106,7 @@ async fn killed_in_the_middle_of_a_restore_it_leaves_what_the_next_job_clears_aw
             "{error:?}"
         );
 
-        server.come_back().await;
+        server.come_back(crash).await;
         let listed = shelf.dumps.list().await.unwrap();
         assert_eq!(listed, std::slice::from_ref(&taken), "not verified");
         assert_eq!(shelf.dumps.leftovers().await.unwrap(), [job]);
@@ -164,9 +166,9 @@ async fn killed_in_the_middle_of_a_swap_it_has_swapped_nothing_and_does_when_ask
             waiting.await.unwrap()
         })
         .await;
-        server.crash().await;
+        server.crash()
     };
-    let (swapped, ()) = tokio::join!(shelf.postgres.swap(&incoming, &outgoing), crash);
+    let (swapped, crash) = tokio::join!(shelf.postgres.swap(&incoming, &outgoing), crash);
     let error = swapped.unwrap_err();
     assert!(error.is_away(), "{error:?}");
     assert!(
@@ -178,7 +180,7 @@ async fn killed_in_the_middle_of_a_swap_it_has_swapped_nothing_and_does_when_ask
             .is_away()
     );
 
-    server.come_back().await;
+    server.come_back(crash).await;
     assert!(!shelf.postgres.exists(&outgoing).await.unwrap());
     assert_eq!(events(server, &shelf.database.name).await, 0, "as it was");
     shelf.postgres.swap(&incoming, &outgoing).await.unwrap();
