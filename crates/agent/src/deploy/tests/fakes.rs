@@ -21,8 +21,12 @@ use togather_model::{
 use tokio::sync::Notify;
 
 use crate::{
-    containers::SlotContainer, database::scratch_name, deploy::Deployment, node::Node,
-    snapshots::Manifest, state::State,
+    containers::SlotContainer,
+    database::{DatabaseError, scratch_name},
+    deploy::Deployment,
+    node::Node,
+    snapshots::Manifest,
+    state::State,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +122,14 @@ pub(crate) fn release(version: &str, migrations: u64) -> Release {
         }],
         built_at: Timestamp::UNIX_EPOCH,
         attestation: None,
+    }
+}
+
+/// The server went down: it may be back when it is asked again.
+fn away(what: String) -> DatabaseError {
+    DatabaseError::Broken {
+        doing: "the session ended",
+        source: what.into(),
     }
 }
 

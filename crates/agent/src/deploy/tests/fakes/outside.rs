@@ -10,7 +10,7 @@ use togather_model::{
 
 use url::Url;
 
-use super::{Fault, Truth, When, World, release};
+use super::{Fault, Truth, When, World, away, release};
 use crate::{
     containers::{App, Containers, ContainersError, Engine, Finished, SlotContainer},
     database::{Database, DatabaseError, Migrated},
@@ -464,14 +464,6 @@ impl Snapshots for Outside {
 
     async fn deliver(&self) -> Result<Vec<String>, SnapshotError> {
         Ok(vec![])
-    }
-}
-
-/// The server went down: it may be back when it is asked again.
-fn away(what: String) -> DatabaseError {
-    DatabaseError::Broken {
-        doing: "the session ended",
-        source: what.into(),
     }
 }
 
