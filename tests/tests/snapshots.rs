@@ -9,12 +9,22 @@
 
 #[path = "snapshots/bucket.rs"]
 mod bucket;
+#[path = "snapshots/crashed.rs"]
+mod crashed;
 #[path = "snapshots/doubtful.rs"]
 mod doubtful;
+#[path = "snapshots/faulty.rs"]
+mod faulty;
+#[path = "snapshots/full.rs"]
+mod full;
 #[path = "snapshots/interrupted.rs"]
 mod interrupted;
 #[path = "snapshots/killed.rs"]
 mod killed;
+#[path = "snapshots/line.rs"]
+mod line;
+#[path = "snapshots/older.rs"]
+mod older;
 mod postgres_server;
 #[path = "snapshots/restored.rs"]
 mod restored;
@@ -28,7 +38,7 @@ use std::{
     time::Duration,
 };
 
-use postgres_server::{DockerExec, PASSWORD, TestDatabase, migration, shared, told};
+use postgres_server::{DockerExec, PASSWORD, Server, TestDatabase, migration, shared, told};
 use tempfile::TempDir;
 use togather_agent::{
     containers::Exec,
@@ -96,7 +106,14 @@ impl Shelf {
     }
 
     async fn with_exec<E: Exec + 'static>(wrap: impl FnOnce(DockerExec) -> E) -> Self {
-        let database = TestDatabase::new().await;
+        Self::on(postgres_server::server().await, wrap).await
+    }
+
+    async fn on<E: Exec + 'static>(
+        server: &'static Server,
+        wrap: impl FnOnce(DockerExec) -> E,
+    ) -> Self {
+        let database = TestDatabase::on(server).await;
         let postgres = Arc::new(database.postgres());
         postgres.create_extensions().await.unwrap();
         postgres

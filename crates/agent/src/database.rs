@@ -6,6 +6,7 @@ mod roles;
 mod scratch;
 mod session;
 mod swap;
+mod version;
 
 use std::time::Duration;
 
@@ -14,8 +15,11 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, PgConnection};
 use togather_model::{Migration, Schema, Ulid};
 
-pub(crate) use self::catalogue::Catalogue;
 use self::session::Sessions;
+pub(crate) use self::{
+    catalogue::Catalogue,
+    version::{major_of, version},
+};
 pub use self::{
     error::{DatabaseError, Refusal},
     swap::{replaced_by, replaced_name},
@@ -56,9 +60,6 @@ pub trait Database: Send + Sync {
     /// Drops this operation's scratch database, if there is one.
     async fn drop_scratch(&self, operation: Ulid) -> Result<(), DatabaseError>;
 
-    /// The operations whose scratch databases are there.
-    async fn scratch(&self) -> Result<Vec<Ulid>, DatabaseError>;
-
     /// The live database's name.
     fn live_name(&self) -> &str;
 
@@ -85,6 +86,7 @@ pub struct Migrated {
     pub version: Option<u64>,
 }
 
+/// How the name of a scratch database begins.
 const SCRATCH: &str = "togather_scratch_";
 
 /// The name of an operation's scratch database: `togather_scratch_` and its ULID in lower case.
@@ -255,10 +257,6 @@ impl Database for Postgres {
 
     async fn drop_scratch(&self, operation: Ulid) -> Result<(), DatabaseError> {
         self.drop_scratch_database(operation).await
-    }
-
-    async fn scratch(&self) -> Result<Vec<Ulid>, DatabaseError> {
-        self.scratch_databases().await
     }
 
     fn live_name(&self) -> &str {

@@ -6,6 +6,7 @@
 
 mod app;
 mod job;
+mod leftovers;
 pub mod replaced;
 mod restore;
 mod resume;

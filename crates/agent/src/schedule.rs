@@ -8,6 +8,8 @@
 mod cron;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod zone;
 
 use std::{sync::Arc, time::Duration};
 

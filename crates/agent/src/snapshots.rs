@@ -9,6 +9,7 @@ mod contents;
 mod dump;
 mod error;
 mod forget;
+mod leftovers;
 mod load;
 mod manifest;
 mod probe;
@@ -91,6 +92,10 @@ pub trait Snapshots: Send + Sync {
 
     /// Ends what an interruption left running of this job: programs in the database's container.
     async fn end_programs(&self, job: Ulid) -> Result<(), SnapshotError>;
+
+    /// The jobs and operations that have a scratch database, or a dump to restore from beside the
+    /// database: those under way, and those that could not clear up after themselves.
+    async fn leftovers(&self) -> Result<Vec<Ulid>, SnapshotError>;
 
     /// Clears away what an interruption left of the snapshot with this id. Returns it if it is whole
     /// after all.
@@ -328,6 +333,10 @@ impl Snapshots for Dumps {
 
     async fn end_programs(&self, job: Ulid) -> Result<(), SnapshotError> {
         self.end_programs_of(job).await
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Ulid>, SnapshotError> {
+        self.find_leftovers().await
     }
 
     async fn clear_away(&self, snapshot: Ulid) -> Result<Option<Manifest>, SnapshotError> {

@@ -219,6 +219,47 @@ mod tests {
             prop_assert!(newest.is_none_or(|(_, (_, reasons))| !reasons.is_empty()));
         }
 
+        /// A node prunes day after day: what is forgotten is gone for the next judgement.
+        #[test]
+        fn forgetting_again_and_again_never_forgets_the_last_verified(
+            mut snapshots in proptest::collection::vec(facts(), 0..40),
+            keep_for in 0..5_000_000u64,
+            min_verified in 0..6usize,
+            (daily, weekly, monthly) in (0..9usize, 0..9usize, 0..9usize),
+            schemas in proptest::collection::vec(0..5u64, 0..3),
+            mut days in proptest::collection::vec(0..9_000_000i64, 1..6),
+        ) {
+            let policy = Policy { keep_for: Duration::from_secs(keep_for), min_verified, daily, weekly, monthly };
+            let targets: Vec<RollbackTarget> = schemas.iter()
+                .map(|schema| RollbackTarget { version: format!("{schema}.0.0"), schema: *schema })
+                .collect();
+            let verified = |snapshots: &[Facts]| snapshots.iter().filter(|s| s.verified).count();
+            let newest = |snapshots: &[Facts]| snapshots.iter().filter(|s| s.verified)
+                .max_by_key(|s| (s.taken_at, s.id)).cloned();
+            let (at_first, last) = (verified(&snapshots), newest(&snapshots));
+            let usable: Vec<u64> = schemas.into_iter()
+                .filter(|schema| snapshots.iter().any(|s| s.verified && s.schema == Some(*schema)))
+                .collect();
+            days.sort_unstable();
+            for now in days {
+                let now = Timestamp::from_second(now).unwrap();
+                let kept = |snapshots: &[Facts]| -> Vec<Facts> {
+                    let judged = judge(snapshots, &policy, &targets, now);
+                    snapshots.iter().zip(judged)
+                        .filter(|(_, (_, reasons))| !reasons.is_empty())
+                        .map(|(snapshot, _)| snapshot.clone())
+                        .collect()
+                };
+                snapshots = kept(&snapshots);
+                prop_assert_eq!(&kept(&snapshots), &snapshots, "judged once more, it is the same");
+                prop_assert_eq!(newest(&snapshots), last.clone());
+                prop_assert!(verified(&snapshots) >= at_first.min(min_verified.max(1)));
+                for schema in &usable {
+                    prop_assert!(snapshots.iter().any(|s| s.verified && s.schema == Some(*schema)));
+                }
+            }
+        }
+
         #[test]
         fn what_a_rollback_needs_is_kept(
             snapshots in proptest::collection::vec(facts(), 1..40), schema in 0..5u64,

@@ -17,15 +17,25 @@ use crate::{
 };
 
 /// Lets so much of a dump through, then waits for leave to go on.
-struct Gated {
-    docker: DockerExec,
-    gate: Arc<Gate>,
+pub(crate) struct Gated {
+    pub(crate) docker: DockerExec,
+    pub(crate) gate: Arc<Gate>,
 }
 
 #[derive(Default)]
-struct Gate {
-    reached: Notify,
+pub(crate) struct Gate {
+    pub(crate) reached: Notify,
     open: Notify,
+}
+
+impl Gate {
+    /// Lets everything pass from now on.
+    pub(crate) async fn stays_open(&self) -> ! {
+        loop {
+            self.open.notify_one();
+            self.reached.notified().await;
+        }
+    }
 }
 
 #[async_trait]
@@ -99,15 +109,12 @@ async fn a_pg_dump_killed_midway_leaves_nothing() {
         let _killing = server.kill(&application);
         let gone = || async { server.dumping(&shelf.database.name).await == 0 };
         until("pg_dump is killed", gone).await;
-        // All further pieces may pass: what was in the pipes still comes.
-        loop {
-            gate.open.notify_one();
-            gate.reached.notified().await;
-        }
+        // What was in the pipes still comes.
+        gate.stays_open().await
     };
     let created = tokio::select! {
         created = create => created,
-        () = kill => unreachable!(),
+        never = kill => never,
     };
     let error = created.unwrap_err();
     assert!(

@@ -2,25 +2,20 @@
 //!
 //! A future that is forgotten stands for the agent that was killed: none of its own clearing up runs.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use object_store::{RetryConfig, aws::AmazonS3Builder};
 use togather_agent::{
     containers::{ContainersError, Exec, Output, Process},
     database::{Database, scratch_name},
     snapshots::{Dumps, SnapshotError, SnapshotSettings, Snapshots},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Notify,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::{net::TcpStream, sync::Notify, task::JoinHandle};
 
 use crate::{
     NOISE, Shelf,
-    bucket::s3,
+    bucket::{listen, objects, s3, unfinished},
     new_id,
     postgres_server::{DockerExec, shared, until},
     settings, wanted,
@@ -74,40 +69,18 @@ impl Exec for Stuck {
 
 /// The agent of this shelf's database, with its snapshots in a bucket.
 fn agent(shelf: &Shelf, port: u16, exec: Arc<dyn Exec>) -> Dumps {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let objects = AmazonS3Builder::new()
-        .with_endpoint(format!("http://127.0.0.1:{port}"))
-        .with_allow_http(true)
-        .with_region("us-east-1")
-        .with_bucket_name("bucket")
-        .with_access_key_id("key")
-        .with_secret_access_key("hush")
-        .with_retry(RetryConfig {
-            max_retries: 1,
-            ..RetryConfig::default()
-        })
-        .build();
+    let objects = objects(port, "hush", 1, Duration::from_secs(30));
     let settings = SnapshotSettings {
         store: "s3://bucket/node-1".parse().unwrap(),
         uploads: Some(shelf._keep.path().join("uploads")),
         ..settings(&shelf.folder)
     };
     let database = Arc::clone(&shelf.postgres);
-    Dumps::over(settings, Arc::new(objects.unwrap()), exec, database).unwrap()
+    Dumps::over(settings, Arc::new(objects), exec, database).unwrap()
 }
 
 fn docker(shelf: &Shelf) -> DockerExec {
     DockerExec(shelf.database.server.container.clone())
-}
-
-/// What the S3 server keeps of uploads that were not finished.
-fn unfinished(root: &Path) -> usize {
-    let names = fs::read_dir(root)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name());
-    names
-        .filter(|name| name.to_string_lossy().starts_with(".upload"))
-        .count()
 }
 
 #[tokio::test]
@@ -203,19 +176,11 @@ async fn killed_in_the_middle_of_a_proof_it_leaves_no_scratch_and_no_file() {
 
 /// A way to this port that can be cut: aborted, it takes its connections with it.
 async fn line_to(port: u16) -> (u16, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let own = listener.local_addr().unwrap().port();
-    let line = tokio::spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let (mut near, _) = listener.accept().await.unwrap();
-            connections.spawn(async move {
-                let mut far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                tokio::io::copy_bidirectional(&mut near, &mut far).await
-            });
-        }
-    });
-    (own, line)
+    listen(0, move |mut near| async move {
+        let mut far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    })
+    .await
 }
 
 #[tokio::test]
@@ -257,8 +222,8 @@ async fn an_upload_that_cannot_be_taken_back_keeps_no_other_from_being_taken() {
     let shelf = Shelf::new().await;
     let port = s3(&shelf._keep.path().join("s3")).await;
     let notes = shelf._keep.path().join("uploads");
-    fs::create_dir_all(&notes).unwrap();
-    fs::write(notes.join("old.dump"), "node-1/old.dump\nno upload's id").unwrap();
+    std::fs::create_dir_all(&notes).unwrap();
+    std::fs::write(notes.join("old.dump"), "node-1/old.dump\nno upload's id").unwrap();
     let agent = agent(&shelf, port, shared(docker(&shelf)));
     let taken = agent.create(&wanted(), &|_| ()).await.unwrap();
     assert_eq!(agent.list().await.unwrap(), [taken]);

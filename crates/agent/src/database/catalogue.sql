@@ -77,7 +77,8 @@ FROM pg_constraint k
 LEFT JOIN relations r ON r.oid = k.conrelid
 LEFT JOIN pg_type t ON t.oid = k.contypid AND t.typnamespace IN (SELECT oid FROM spaces)
       AND NOT EXISTS (SELECT FROM members m WHERE m.classid = 'pg_type'::regclass AND m.objid = t.oid)
-WHERE r.oid IS NOT NULL OR t.oid IS NOT NULL
+-- Newer versions hold NOT NULL as constraints as well; it is told with the column and the domain.
+WHERE (r.oid IS NOT NULL OR t.oid IS NOT NULL) AND k.contype <> 'n'
 
 UNION ALL
 SELECT 'trigger', r.name || '.' || g.tgname,

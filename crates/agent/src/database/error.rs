@@ -138,6 +138,12 @@ impl DatabaseError {
         }
     }
 
+    /// Whether the server went down, or is not there: what may be over in a moment.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unreachable { .. }) || self.lost_session()
+    }
+
     /// Whether the session is over, so that nobody heard how what was asked for ended.
     #[must_use]
     pub fn lost_session(&self) -> bool {

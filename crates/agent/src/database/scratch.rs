@@ -49,16 +49,20 @@ impl Postgres {
         drop_database(&mut self.aside().await?, &scratch_name(operation)).await
     }
 
-    pub(super) async fn scratch_databases(&self) -> Result<Vec<Ulid>, DatabaseError> {
+    /// The operations that have a scratch database on this server, whoever's they are.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses.
+    pub(crate) async fn scratch_operations(&self) -> Result<Vec<Ulid>, DatabaseError> {
         let names: Vec<String> = sqlx::query_scalar(
             "SELECT datname::text FROM pg_database WHERE starts_with(datname, $1)",
         )
         .bind(SCRATCH)
         .fetch_all(&mut self.aside().await?)
         .await
-        .map_err(|e| DatabaseError::from_sqlx("the databases could not be listed", e))?;
-        let operation = |name: &String| name.strip_prefix(SCRATCH)?.parse().ok();
-        Ok(names.iter().filter_map(operation).collect())
+        .map_err(|e| DatabaseError::from_sqlx("the scratch databases could not be listed", e))?;
+        let id = |name: &String| name.strip_prefix(SCRATCH)?.parse().ok();
+        Ok(names.iter().filter_map(id).collect())
     }
 
     /// Ends the sessions that carry this application name, and with them the programs that opened

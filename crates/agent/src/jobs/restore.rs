@@ -5,12 +5,14 @@
 //! back. Nothing is overwritten at any point: the replaced database is kept, so a restore can be
 //! taken back as well, by the same swap.
 
+use futures::future::BoxFuture;
 use togather_model::{Failure, FailureKind, JobKind, Schema, Ulid};
+use tokio::time::Instant;
 use url::Url;
 
 use super::{Done, Swap, Task, app, unreadable, write_ending};
 use crate::{
-    database::{replaced_name, scratch_name},
+    database::{DatabaseError, replaced_name, scratch_name},
     snapshots::{Manifest, Progress},
 };
 
@@ -42,6 +44,7 @@ impl Task<'_> {
             )
             .next("see which there are with `togather-ctl snapshot list`")
         })?;
+        self.clear_leftovers().await;
         self.must_have_room(&found)?;
         let say = |progress| self.say(progress);
         let restored = node.snapshots.restore(place, snapshot, self.id, &say).await;
@@ -183,10 +186,13 @@ impl Task<'_> {
             self.keep(&swap).await?;
             self.say(Progress::stage("taking the swap back"));
             let database = &self.node.database;
-            let exists = database.exists(&swap.outgoing).await;
+            let exists = self
+                .once_it_is_back(|| database.exists(&swap.outgoing))
+                .await;
             if exists.map_err(|e| failed("the databases could not be listed", &e))? {
                 app::stop(self.node, &swap).await?;
-                let swapped = database.swap(&swap.outgoing, &swap.incoming).await;
+                let swap_back = || database.swap(&swap.outgoing, &swap.incoming);
+                let swapped = self.once_it_is_back(swap_back).await;
                 swapped.map_err(|e| failed("the databases were not swapped back", &e))?;
             }
             app::start(self.node, &swap).await
@@ -201,6 +207,25 @@ impl Task<'_> {
                 Err(failure)
             }
             Err(second) => Err(self.stuck(&swap, &failure, &second).await),
+        }
+    }
+
+    /// Asks the database server again while it is away, as long as the app may take to get healthy:
+    /// one that went down is mostly back in a moment, and only it can tell what became of a swap.
+    async fn once_it_is_back<'a, T>(
+        &self,
+        ask: impl Fn() -> BoxFuture<'a, Result<T, DatabaseError>>,
+    ) -> Result<T, DatabaseError> {
+        let strategy = &self.node.strategy;
+        let deadline = Instant::now() + strategy.health_timeout;
+        loop {
+            match ask().await {
+                Err(error) if error.is_away() && Instant::now() < deadline => {
+                    tracing::warn!(%error, "waiting for the database server");
+                    tokio::time::sleep(strategy.health_interval).await;
+                }
+                told => return told,
+            }
         }
     }
 

@@ -227,6 +227,73 @@ async fn an_interrupted_snapshot_or_proof_leaves_nothing_and_the_next_one_succee
 }
 
 #[tokio::test]
+async fn a_database_that_comes_back_tells_what_became_of_the_swap() {
+    let world = world().await;
+    world.spoil_on(RESTORED);
+    // Down when it is asked whether they were swapped, and again when they are to be swapped back.
+    for call in ["database.exists", "database.swap"] {
+        let world = world.clone();
+        world.break_for(call, 3);
+        let failure = run(&world, Ulid::from_parts(30, call.len() as u128), restore());
+        let failure = failure.await.unwrap().unwrap_err();
+        assert_ne!(failure.kind, FailureKind::Stuck, "{call}: {failure}");
+        assert_eq!(world.databases(), (ORIGINAL, vec![]), "{call}");
+        assert_serves(&world, call);
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_stays_away_in_the_middle_of_a_swap_is_for_a_human() {
+    let world = world().await;
+    world.spoil_on(RESTORED);
+    world.break_for_good("database.exists", 0);
+    let failure = run(&world, JOB, restore()).await.unwrap().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Stuck, "{failure}");
+    assert!(
+        failure.to_string().contains("could not be listed"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn what_could_not_be_cleared_away_is_when_the_next_job_runs() {
+    for next in [Work::Verify(Which::Newest), Work::Prune, restore()] {
+        let world = world().await;
+        world.break_for("database.drop_scratch", 1);
+        let verify = Work::Verify(Which::Newest);
+        run(&world, JOB, verify).await.unwrap().unwrap_err();
+        assert_eq!(world.facts().scratch_databases, 1);
+        run(&world, Ulid::from_parts(31, 0), next.clone())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(world.facts().scratch_databases, 0, "{next:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_anothers_or_under_way_is_no_leftover() {
+    let world = world().await;
+    let (operation, plan) = world.deployment();
+    let begun = world.state.begin_operation(&operation, &plan).await;
+    begun.unwrap();
+    world.leave_scratch(operation.id);
+    world.leave_scratch(Ulid::from_parts(40, 0));
+    let jobs = Jobs::new(world.node());
+    jobs.task(JOB).clear_leftovers().await;
+    assert_eq!(world.facts().scratch_databases, 2);
+    let ended = world.state.end_operation(
+        &operation,
+        OperationState::Done,
+        None,
+        Timestamp::UNIX_EPOCH,
+    );
+    ended.await.unwrap();
+    jobs.task(JOB).clear_leftovers().await;
+    assert_eq!(world.facts().scratch_databases, 1, "the stranger's");
+}
+
+#[tokio::test]
 async fn one_job_at_a_time_and_none_beside_a_deployment() {
     let world = world().await;
     let jobs = Jobs::new(world.node());
@@ -303,23 +370,6 @@ async fn an_order_goes_on_when_whoever_gave_it_hangs_up() {
     };
     let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
     assert_eq!(ended.unwrap().failure, None);
-}
-
-#[tokio::test]
-async fn a_prune_drops_the_scratch_databases_of_nobody() {
-    let world = world().await;
-    let left = Ulid::from_parts(30, 0);
-    let node = world.node();
-    node.snapshots.prove(SNAPSHOT, left, &|_| ()).await.unwrap();
-    assert_eq!(world.facts().scratch_databases, 1);
-    run(&world, JOB, Work::Prune).await.unwrap().unwrap();
-    let told = world.state.job(JOB).await.unwrap().unwrap();
-    assert!(
-        told.message.contains("togather_scratch_"),
-        "{}",
-        told.message
-    );
-    assert_serves(&world, "pruned");
 }
 
 /// The names of what was written down of a job.

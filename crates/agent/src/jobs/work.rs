@@ -6,10 +6,7 @@ use togather_model::{Failure, FailureKind, Ulid};
 use url::Url;
 
 use super::{Done, Task, Which, Work, replaced, restore::failed};
-use crate::{
-    database::scratch_name,
-    snapshots::{Manifest, Progress, Pruned, Wanted},
-};
+use crate::snapshots::{Manifest, Progress, Pruned, Wanted};
 
 /// So far ahead of now a snapshot's time may be.
 const SKEW: Duration = Duration::from_mins(5);
@@ -87,6 +84,7 @@ impl Task<'_> {
             let message = format!("{} is verified already", found.dump);
             return Ok(Done::about(found, message));
         }
+        self.clear_leftovers().await;
         self.must_have_room(&found)?;
         let say = |progress| self.say(progress);
         let proven = self.node.snapshots.prove(found.id, self.id, &say).await;
@@ -107,7 +105,8 @@ impl Task<'_> {
         let Pruned { forgotten, failure } = node.snapshots.prune(&targets, now).await;
         self.forgot(&forgotten);
         let pruned = failure.map_or(Ok(()), |e| Err(failed("pruning did not finish", &e)));
-        let dropped = self.drop_databases().await;
+        self.clear_leftovers().await;
+        let dropped = self.drop_old_replaced().await;
         pruned?;
         let dropped = dropped?;
         let mut message = match forgotten.len() {
@@ -120,9 +119,9 @@ impl Task<'_> {
         Ok(Done::saying(message))
     }
 
-    /// Drops the databases that nothing asks to keep: those that restores replaced, and what
-    /// interrupted proofs left; not those of a restore that is stuck, which are still to be put back.
-    async fn drop_databases(&self) -> Result<Vec<String>, Failure> {
+    /// Drops the databases that restores replaced and nothing asks to keep; not that of a restore that
+    /// is stuck, which is still to be put back.
+    async fn drop_old_replaced(&self) -> Result<Vec<String>, Failure> {
         let node = self.node;
         let what = "the databases that nobody needs any more were not dropped";
         let exists = node.containers.base_exists().await;
@@ -134,7 +133,7 @@ impl Task<'_> {
         let kept = stuck.and_then(|stuck| stuck.swap);
         let is_kept = |name: &str| {
             let swap = kept.as_ref();
-            swap.is_some_and(|swap| name == swap.outgoing || name == swap.incoming)
+            swap.is_some_and(|swap| [&swap.outgoing, &swap.incoming].contains(&&name.to_owned()))
         };
         let survey = node.snapshots.survey(None).await;
         let survey = survey.map_err(|e| failed(what, &e))?;
@@ -151,18 +150,6 @@ impl Task<'_> {
             let gone = node.database.drop_replaced(&name).await;
             gone.map_err(|e| failed(what, &e))?;
             dropped.push(name);
-        }
-        let scratch = node.database.scratch().await;
-        for operation in scratch.map_err(|e| failed(what, &e))? {
-            // A deployment may have begun meanwhile; its own are not left over.
-            let running = node.state.running().await.ok().flatten();
-            let is_running = running.is_some_and(|(running, _)| running.id == operation);
-            let name = scratch_name(operation);
-            if !is_running && !is_kept(&name) {
-                let gone = node.database.drop_scratch(operation).await;
-                gone.map_err(|e| failed(what, &e))?;
-                dropped.push(name);
-            }
         }
         Ok(dropped)
     }

@@ -19,14 +19,19 @@ impl Host for Clock {
     }
 }
 
-struct Bench {
+pub(super) struct Bench {
     clock: Arc<Clock>,
     world: Arc<World>,
     runner: Runner,
+    entry: Entry,
 }
 
 impl Bench {
     async fn at(now: &str) -> Self {
+        Self::with("0 3 * * *", now).await
+    }
+
+    pub(super) async fn with(cron: &str, now: &str) -> Self {
         let clock = Arc::new(Clock(Lock::new(now.parse().unwrap())));
         let world = World::with_one_version_live("1.0.0").await;
         let node = Node {
@@ -44,13 +49,18 @@ impl Bench {
             clock,
             world,
             runner,
+            entry: Entry {
+                kind: JobKind::Create,
+                cron: cron.parse().unwrap(),
+                running: Arc::default(),
+            },
         }
     }
 
-    async fn at_once(&self, now: &str) -> Option<Job> {
+    pub(super) async fn at_once(&self, now: &str) -> Option<Job> {
         *self.clock.0.lock().unwrap() = now.parse().unwrap();
         let before = self.last().await;
-        self.runner.run_if_due(&daily()).await;
+        self.runner.run_if_due(&self.entry).await;
         if let Some(begun) = self.runner.jobs.running() {
             let watched = self.runner.jobs.watch(begun.id, CancellationToken::new());
             let states = watched.await.unwrap().unwrap();
@@ -73,14 +83,6 @@ impl Bench {
     async fn seen_to(&self) -> String {
         let seen_to = self.world.state.seen_to(JobKind::Create).await.unwrap();
         seen_to.unwrap().to_string()
-    }
-}
-
-fn daily() -> Entry {
-    Entry {
-        kind: JobKind::Create,
-        cron: "0 3 * * *".parse().unwrap(),
-        running: Arc::default(),
     }
 }
 
@@ -114,7 +116,6 @@ async fn a_run_that_never_got_its_turn_is_recorded_as_skipped() {
     let state = bench.world.state.clone();
     state.begin_operation(&operation, &plan).await.unwrap();
     *bench.clock.0.lock().unwrap() = "2026-02-28T03:00:00Z".parse().unwrap();
-    let entry = daily();
     let ends = async {
         // The deployment takes more than a day.
         *bench.clock.0.lock().unwrap() = "2026-03-01T03:00:00Z".parse().unwrap();
@@ -140,7 +141,7 @@ async fn a_run_that_never_got_its_turn_is_recorded_as_skipped() {
         let ended = state.end_operation(&operation, done, None, Timestamp::UNIX_EPOCH);
         ended.await.unwrap();
     };
-    tokio::join!(bench.runner.run_if_due(&entry), ends);
+    tokio::join!(bench.runner.run_if_due(&bench.entry), ends);
     assert_eq!(bench.seen_to().await, "2026-03-01T03:00:00Z");
 }
 

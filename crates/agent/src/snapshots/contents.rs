@@ -8,7 +8,7 @@ use togather_model::Digest;
 
 use super::manifest::Manifest;
 use crate::{
-    database::{Catalogue, DatabaseError, quoted},
+    database::{Catalogue, DatabaseError, quoted, version},
     migrations::Bookkeeping,
 };
 
@@ -30,20 +30,17 @@ impl Contents {
     pub(super) async fn count(connection: &mut PgConnection) -> Result<Self, DatabaseError> {
         let failed =
             |e| DatabaseError::from_sqlx("the database's contents could not be counted", e);
-        let server_version = sqlx::query_scalar("SHOW server_version")
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(failed)?;
+        let server_version = version(connection).await?;
         let extensions: Vec<(String, String)> =
             sqlx::query_as("SELECT extname::text, extversion FROM pg_extension")
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(failed)?;
         let bookkeeping = Bookkeeping::find(connection).await?;
-        let version = bookkeeping.version(connection).await?;
+        let schema = bookkeeping.version(connection).await?;
         Ok(Self {
             server_version,
-            schema: version.map(|(version, _)| version),
+            schema: schema.map(|(version, _)| version),
             extensions: extensions.into_iter().collect(),
             rows: count_rows(connection).await?,
             fingerprint: Catalogue::read(connection).await?.fingerprint(),

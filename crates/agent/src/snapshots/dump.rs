@@ -12,7 +12,16 @@ use super::{
     program::{Meter, Say, Sink},
     store::{Store, Upload, json},
 };
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, major_of, version};
+
+/// How the dump is compressed. PostgreSQL learned zstd in version 16; `pg_dump` is never older than
+/// the server it dumps.
+const fn compression(server: u32) -> &'static str {
+    match server {
+        0..16 => "--compress=3",
+        16.. => "--compress=zstd:3",
+    }
+}
 
 /// How long `pg_dump` waits for its lock on a table: behind a running ALTER TABLE it would queue,
 /// and everybody else behind it.
@@ -61,6 +70,7 @@ impl Dumps {
         // A dump is never larger than the database.
         let at_most = self.database.bytes().await?;
         let mut session = self.database.session("togather-agent").await?;
+        let server = major_of(&version(&mut session).await?);
         // Kept open until the dump is over: it is what keeps the exported snapshot alive.
         let mut view = session
             .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -72,7 +82,8 @@ impl Dumps {
             .map_err(failed)?;
         let counted = async { Ok(Contents::count(&mut view).await?) };
         let upload = store.upload(&names.dump(), at_most).await?;
-        let dumped = self.dump(upload, wanted, &snapshot, say);
+        let snapshot = format!("--snapshot={snapshot}");
+        let dumped = self.dump(upload, wanted, server, &snapshot, say);
         let roles = self.roles(wanted);
         let (contents, roles, (bytes, sha256)) = tokio::try_join!(counted, roles, dumped)?;
         view.rollback().await.map_err(failed)?;
@@ -113,16 +124,16 @@ impl Dumps {
         &self,
         mut upload: Upload,
         wanted: &Wanted,
+        server: u32,
         snapshot: &str,
         say: Say<'_>,
     ) -> Result<(u64, Digest), SnapshotError> {
-        let snapshot = format!("--snapshot={snapshot}");
         let database = format!("--dbname={}", conninfo(self.database.name()));
         let arguments = [
             "--format=custom",
-            "--compress=zstd:3",
+            compression(server),
             LOCK_WAIT,
-            &snapshot,
+            snapshot,
             &database,
         ];
         let dumped = async {
@@ -155,4 +166,21 @@ impl Dumps {
 pub(super) fn conninfo(database: &str) -> String {
     let escaped = database.replace('\\', "\\\\").replace('\'', "\\'");
     format!("dbname='{escaped}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_server_is_not_asked_for_what_it_cannot() {
+        assert_eq!(
+            compression(major_of("15.8 (Debian 15.8-0+deb12u1)")),
+            "--compress=3"
+        );
+        assert_eq!(compression(major_of("16.4")), "--compress=zstd:3");
+        assert_eq!(compression(major_of("18beta1")), "--compress=zstd:3");
+        // What no version can be read from can do little.
+        assert_eq!(compression(major_of("unknown")), "--compress=3");
+    }
 }

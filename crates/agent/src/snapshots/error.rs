@@ -15,8 +15,7 @@ pub enum SnapshotError {
         /// Why not.
         why: String,
     },
-    /// The store did not do what was asked. The texts of object_store repeat their sources', so
-    /// theirs is the whole of it.
+    /// The store did not do what was asked.
     #[error("the snapshot store did not {doing}: {why}")]
     Store {
         /// What was asked.
@@ -87,6 +86,19 @@ pub enum SnapshotError {
         /// What does not match.
         why: String,
     },
+    /// It was taken of a newer PostgreSQL than the node's.
+    #[error(
+        "{dump} was taken of PostgreSQL {taken_of}, and this server is {server}: it cannot read what a newer one \
+         wrote. Nothing was touched; restore it where PostgreSQL is at least as new"
+    )]
+    TooNew {
+        /// The dump's name.
+        dump: String,
+        /// The version of the server it was taken of.
+        taken_of: String,
+        /// The version of this node's server.
+        server: String,
+    },
     /// What was restored is not what was dumped.
     #[error("{dump} was restored, but differs from what was there when it was taken: {}", .differences.join("; "))]
     Differs {
@@ -131,7 +143,23 @@ impl SnapshotError {
     pub(super) fn store(doing: impl Into<String>, error: &object_store::Error) -> Self {
         Self::Store {
             doing: doing.into(),
-            why: error.to_string(),
+            why: with_causes(error),
         }
     }
+}
+
+/// The error and what lies below it. The texts of object_store repeat those of their sources, but not
+/// the last ones: that nothing answered in time, or that nobody listens.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
 }

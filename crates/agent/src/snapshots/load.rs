@@ -26,6 +26,9 @@ use crate::{containers::Exec, database::scratch_name};
 
 /// How many tables and indexes are restored at once: more would starve the live database.
 const JOBS: &str = "--jobs=2";
+/// Where dumps lie beside the database, in its container, and how their names begin.
+pub(super) const FOLDER: &str = "/var/tmp";
+pub(super) const BESIDE: &str = "togather_restore_";
 /// How often the growing database is measured.
 const PACE: Duration = Duration::from_secs(2);
 
@@ -64,7 +67,7 @@ async fn remove(exec: &dyn Exec, service: &str, path: &str) {
 
 fn path_beside(operation: Ulid) -> String {
     let id = operation.to_string().to_lowercase();
-    format!("/var/tmp/togather_restore_{id}")
+    format!("{FOLDER}/{BESIDE}{id}")
 }
 
 impl Dumps {

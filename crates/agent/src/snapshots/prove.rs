@@ -10,7 +10,7 @@ use super::{
     program::{Progress, Say},
     store::Store,
 };
-use crate::database::{Database, scratch_name};
+use crate::database::{Database, major_of, scratch_name, version};
 
 /// What a restored copy is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,7 @@ impl Dumps {
         say: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
         let manifest = store.find(snapshot).await?;
+        self.must_be_new_enough_for(&manifest).await?;
         // First: what turns out to be damaged touches nothing. A dump without its roles cannot take
         // the live database's place, so nothing is proven without them.
         let globals = store.globals(&manifest).await?;
@@ -54,6 +55,20 @@ impl Dumps {
             return Err(e);
         }
         Ok(manifest)
+    }
+
+    /// A server reads what older ones wrote, and no newer one's: refused before anything is made.
+    async fn must_be_new_enough_for(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
+        let mut session = self.database.session("togather-agent").await?;
+        let server = version(&mut session).await?;
+        if major_of(&server) >= major_of(&manifest.server_version) {
+            return Ok(());
+        }
+        Err(SnapshotError::TooNew {
+            dump: manifest.dump.clone(),
+            taken_of: manifest.server_version.clone(),
+            server,
+        })
     }
 
     /// Drops the scratch database of something that failed already.

@@ -87,6 +87,15 @@ impl Dumps {
         manifest: &Manifest,
         names: &Names,
     ) -> Result<(), SnapshotError> {
+        match self.store.find(manifest.id).await {
+            // It took the snapshot after all, and only its answer was lost.
+            Ok(_) => return Ok(()),
+            // Parts of an earlier try would be in the way.
+            Err(SnapshotError::Unknown(_) | SnapshotError::Unreadable(_)) => {
+                self.store.remove_parts(names).await?;
+            }
+            Err(error) => return Err(error),
+        }
         let globals = &manifest.globals;
         let sql = spool.bytes(&globals.name, globals.bytes).await?;
         self.store.create(&globals.name, sql).await?;

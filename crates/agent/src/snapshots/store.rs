@@ -157,10 +157,10 @@ impl Store {
         prefix: Path,
         notes: Option<&FolderPath>,
     ) -> Self {
-        let multipart: Arc<dyn MultipartStore> = Arc::clone(&objects) as _;
+        let uploads = notes.map(|notes| Uploads::noted_in(notes.to_owned(), Arc::clone(&objects)));
         Self {
             objects,
-            uploads: notes.map(|notes| Uploads::noted_in(notes.to_owned(), multipart)),
+            uploads,
             prefix,
             folder: None,
             at_most: None,
@@ -216,6 +216,14 @@ impl Store {
         self.at_most
     }
 
+    /// The object's name for people: in a local folder, which file it is.
+    fn shown(&self, name: &str) -> String {
+        match &self.folder {
+            Some(folder) => folder.join(name).display().to_string(),
+            None => name.to_owned(),
+        }
+    }
+
     pub(super) fn path(&self, name: &str) -> Path {
         self.prefix.clone().join(name)
     }
@@ -264,7 +272,8 @@ impl Store {
             Some(uploads) => Box::new(uploads.begin(name, &path).await?),
             None => {
                 let begun = self.objects.put_multipart(&path).await;
-                begun.map_err(|e| SnapshotError::store(format!("begin {name}"), &e))?
+                begun
+                    .map_err(|e| SnapshotError::store(format!("begin {}", self.shown(name)), &e))?
             }
         };
         let disk = self.folder.clone().map(|folder| Disk {
@@ -275,7 +284,7 @@ impl Store {
         Ok(Upload {
             room,
             disk,
-            name: name.to_owned(),
+            name: self.shown(name),
             parts: Some(WriteMultipart::new_with_chunk_size(begun, part)),
             sha256: Sha256::new(),
             bytes: 0,
@@ -292,7 +301,8 @@ impl Store {
     /// an answer got lost and the request was repeated.
     pub(super) async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<(), SnapshotError> {
         let path = self.path(name);
-        let failed = |e: object_store::Error| SnapshotError::store(format!("take {name}"), &e);
+        let failed =
+            |e: object_store::Error| SnapshotError::store(format!("take {}", self.shown(name)), &e);
         let bytes = Bytes::from(bytes);
         if self.known().is_some_and(|known| known.answer == Answer::No) {
             return self.create_if_absent(name, bytes).await;
@@ -326,7 +336,7 @@ impl Store {
         let path = self.path(name);
         let put = self.objects.put(&path, json(name, value)?.into()).await;
         put.map(|_| ())
-            .map_err(|e| SnapshotError::store(format!("take {name}"), &e))
+            .map_err(|e| SnapshotError::store(format!("take {}", self.shown(name)), &e))
     }
 
     /// Reads a small object that was listed, unless it is the same as last time; the inner error

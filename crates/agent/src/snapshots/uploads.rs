@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use object_store::{
-    MultipartId, MultipartUpload, PutPayload, PutResult, UploadPart,
+    MultipartId, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, PutResult, UploadPart,
     multipart::{MultipartStore, PartId},
     path::Path,
 };
@@ -23,6 +23,8 @@ use super::error::SnapshotError;
 #[derive(Clone)]
 pub(super) struct Uploads {
     store: Arc<dyn MultipartStore>,
+    /// The same store, to see what has become of an upload.
+    objects: Arc<dyn ObjectStore>,
     notes: PathBuf,
     /// Those that this very agent has under way.
     active: Arc<Mutex<BTreeSet<String>>>,
@@ -30,8 +32,9 @@ pub(super) struct Uploads {
 
 impl Uploads {
     /// Uploads to this store, noted in this folder.
-    pub(super) fn noted_in(notes: PathBuf, store: Arc<dyn MultipartStore>) -> Self {
+    pub(super) fn noted_in<T: ObjectStore + MultipartStore>(notes: PathBuf, store: Arc<T>) -> Self {
         Self {
+            objects: Arc::clone(&store) as _,
             store,
             notes,
             active: Arc::default(),
@@ -50,6 +53,7 @@ impl Uploads {
             id,
             parts: Arc::default(),
             begun: 0,
+            sent: 0,
         };
         let note = format!("{path}\n{}", noted.id);
         let written = async {
@@ -91,7 +95,7 @@ impl Uploads {
                     // One that cannot be taken back must not keep the others.
                     Err(e) => {
                         let doing = format!("take back what was sent of {name}");
-                        first = first.or(Some(SnapshotError::store(doing, &e)));
+                        first.get_or_insert(SnapshotError::store(doing, &e));
                         continue;
                     }
                 }
@@ -131,6 +135,8 @@ pub(super) struct Noted {
     id: MultipartId,
     parts: Arc<Mutex<Vec<(usize, PartId)>>>,
     begun: usize,
+    /// How many bytes all its parts have.
+    sent: u64,
 }
 
 impl std::fmt::Debug for Noted {
@@ -151,6 +157,7 @@ impl MultipartUpload for Noted {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
         let index = self.begun;
         self.begun += 1;
+        self.sent += data.content_length() as u64;
         let (store, parts) = (Arc::clone(&self.uploads.store), Arc::clone(&self.parts));
         let (path, id) = (self.path.clone(), self.id.clone());
         Box::pin(async move {
@@ -169,21 +176,39 @@ impl MultipartUpload for Noted {
         parts.sort_by_key(|(index, _)| *index);
         let parts = parts.into_iter().map(|(_, part)| part).collect();
         let store = &self.uploads.store;
-        let completed = store
-            .complete_multipart(&self.path, &self.id, parts)
-            .await?;
+        let completed = match store.complete_multipart(&self.path, &self.id, parts).await {
+            Ok(completed) => completed,
+            Err(error) => self.completed_unheard().await.ok_or(error)?,
+        };
         self.uploads.is_over(&self.name).await;
         Ok(completed)
     }
 
     async fn abort(&mut self) -> object_store::Result<()> {
         let store = &self.uploads.store;
-        // What cannot be taken back now stays noted.
-        let aborted = store.abort_multipart(&self.path, &self.id).await;
-        match &aborted {
-            Ok(()) => self.uploads.is_over(&self.name).await,
-            Err(_) => {}
+        match store.abort_multipart(&self.path, &self.id).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {
+                self.uploads.is_over(&self.name).await;
+            }
+            Err(error) => {
+                let name = &self.name;
+                tracing::warn!(%error, "what was sent of {name} stays noted, to be taken back later");
+            }
         }
-        aborted
+        // An error here would hide the one because of which it is taken back.
+        Ok(())
+    }
+}
+
+impl Noted {
+    /// The object, if the upload was completed and only the store's answer got lost: the repeated
+    /// request finds no upload any more, but an object that is as large as what was sent.
+    async fn completed_unheard(&self) -> Option<PutResult> {
+        let found = self.uploads.objects.head(&self.path).await.ok()?;
+        (found.size == self.sent).then(|| PutResult {
+            e_tag: found.e_tag,
+            version: found.version,
+            extensions: http::Extensions::new(),
+        })
     }
 }

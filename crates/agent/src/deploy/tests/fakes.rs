@@ -7,6 +7,7 @@ pub(crate) use self::outside::manifest;
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -23,7 +24,7 @@ use tokio::sync::Notify;
 
 use crate::{
     containers::SlotContainer,
-    database::scratch_name,
+    database::{DatabaseError, scratch_name},
     deploy::Deployment,
     node::Node,
     snapshots::{ConditionalWrites, Manifest},
@@ -65,7 +66,8 @@ struct Truth {
     calls: Vec<&'static str>,
     calls_before_restart: usize,
     fault: Option<(When, Fault)>,
-    broken_for_good: Option<(&'static str, usize)>,
+    /// Which calls of this name fail, counted from 1.
+    broken: Option<(&'static str, Range<usize>)>,
     bad_new_version: Option<Bad>,
 }
 
@@ -126,6 +128,14 @@ pub(crate) fn release(version: &str, migrations: u64) -> Release {
         }],
         built_at: Timestamp::UNIX_EPOCH,
         attestation: None,
+    }
+}
+
+/// The server went down: it may be back when it is asked again.
+fn away(what: String) -> DatabaseError {
+    DatabaseError::Broken {
+        doing: "the session ended",
+        source: what.into(),
     }
 }
 
@@ -244,12 +254,24 @@ impl World {
 
     /// Lets this call succeed so many times and fail ever after.
     pub(crate) fn break_for_good(&self, name: &'static str, after: usize) {
-        self.truth().broken_for_good = Some((name, after));
+        self.truth().broken = Some((name, after + 1..usize::MAX));
+    }
+
+    /// Lets the next so many of these calls fail.
+    pub(crate) fn break_for(&self, name: &'static str, times: usize) {
+        let mut truth = self.truth();
+        let next = truth.calls.iter().filter(|called| **called == name).count() + 1;
+        truth.broken = Some((name, next..next + times));
+    }
+
+    /// Leaves the scratch database of an operation behind.
+    pub(crate) fn leave_scratch(&self, operation: Ulid) {
+        self.truth().scratch.push(operation);
     }
 
     /// What was broken for good works again.
     pub(crate) fn repair(&self) {
-        self.truth().broken_for_good = None;
+        self.truth().broken = None;
     }
 
     /// Has the newest snapshot be verified, or not any more.

@@ -10,7 +10,7 @@ use togather_model::{
 
 use url::Url;
 
-use super::{Fault, Truth, When, World, release};
+use super::{Fault, Truth, When, World, away, release};
 use crate::{
     containers::{App, Containers, ContainersError, Engine, Finished, SlotContainer},
     database::{Database, DatabaseError, Migrated},
@@ -47,8 +47,9 @@ impl Outside {
             };
             let times = truth.calls.iter().filter(|called| **called == name).count();
             let broken = truth
-                .broken_for_good
-                .is_some_and(|(broken, after)| broken == name && times > after);
+                .broken
+                .as_ref()
+                .is_some_and(|(broken, calls)| *broken == name && calls.contains(&times));
             (fault, broken)
         };
         if fault == Some(Fault::Fail) || broken {
@@ -345,25 +346,20 @@ impl Database for Outside {
         dropped.await.map_err(DatabaseError::Other)
     }
 
-    async fn scratch(&self) -> Result<Vec<Ulid>, DatabaseError> {
-        let scratch = self.call("database.scratch", |truth| truth.scratch.clone());
-        scratch.await.map_err(DatabaseError::Other)
-    }
-
     fn live_name(&self) -> &'static str {
         "togather"
     }
 
     async fn exists(&self, database: &str) -> Result<bool, DatabaseError> {
         let exists = self.call("database.exists", |truth| truth.has_database(database));
-        exists.await.map_err(DatabaseError::Other)
+        exists.await.map_err(away)
     }
 
     async fn swap(&self, incoming: &str, outgoing: &str) -> Result<(), DatabaseError> {
         let swapped = self.call("database.swap", |truth| {
             truth.swap_databases(incoming, outgoing);
         });
-        swapped.await.map_err(DatabaseError::Other)
+        swapped.await.map_err(away)
     }
 
     async fn replaced(&self) -> Result<Vec<String>, DatabaseError> {
@@ -447,6 +443,11 @@ impl Snapshots for Outside {
         self.call("snapshots.end_programs", |_| ())
             .await
             .map_err(SnapshotError::Other)
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Ulid>, SnapshotError> {
+        let left = self.call("snapshots.leftovers", |truth| truth.scratch.clone());
+        left.await.map_err(SnapshotError::Other)
     }
 
     async fn clear_away(&self, snapshot: Ulid) -> Result<Option<Manifest>, SnapshotError> {

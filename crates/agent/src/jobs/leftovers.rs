@@ -1,0 +1,47 @@
+//! What earlier jobs and deployments could not clear up after themselves, because the database went
+//! away under them for instance.
+
+use togather_model::{Failure, Ulid};
+
+use super::{Task, restore::failed, unreadable};
+
+impl Task<'_> {
+    /// Clears away what is left beside the database of what has ended. Leftovers are no reason not to
+    /// do what was ordered, so failing to is only warned of.
+    pub(super) async fn clear_leftovers(&self) {
+        if let Err(failure) = self.try_to_clear_leftovers().await {
+            tracing::warn!(%failure, "what earlier jobs left beside the database stays for now");
+        }
+    }
+
+    async fn try_to_clear_leftovers(&self) -> Result<(), Failure> {
+        let node = self.node;
+        // Before the state is looked at: what begins in between is not among them.
+        let left = node.snapshots.leftovers().await;
+        let stuck = node.state.stuck_job().await.map_err(|e| unreadable(&e))?;
+        let stuck = stuck.map(|stuck| stuck.job.id);
+        for id in left.map_err(|e| failed("leftovers were not looked for", &e))? {
+            // What a human has to put right is not left over.
+            if stuck == Some(id) || !self.has_ended(id).await? {
+                continue;
+            }
+            tracing::info!(%id, "clearing away what it left beside the database");
+            let ended = node.snapshots.end_programs(id).await;
+            ended.map_err(|e| failed("its programs were not ended", &e))?;
+            let dropped = node.database.drop_scratch(id).await;
+            dropped.map_err(|e| failed("its scratch database was not dropped", &e))?;
+        }
+        Ok(())
+    }
+
+    /// Whether this was a job or an operation of this node, and is over. What the node does not know
+    /// is another's, who shares the database server.
+    async fn has_ended(&self, id: Ulid) -> Result<bool, Failure> {
+        let state = &self.node.state;
+        let job = state.job(id).await.map_err(|e| unreadable(&e))?;
+        let operation = state.operation(id).await.map_err(|e| unreadable(&e))?;
+        let job_ended = job.is_some_and(|job| job.ended_at.is_some());
+        let operation_ended = operation.is_some_and(|operation| operation.ended_at.is_some());
+        Ok(job_ended || operation_ended)
+    }
+}
