@@ -9,6 +9,8 @@
 
 #[path = "snapshots/bucket.rs"]
 mod bucket;
+#[path = "snapshots/elsewhere.rs"]
+mod elsewhere;
 #[path = "snapshots/interrupted.rs"]
 mod interrupted;
 #[path = "snapshots/killed.rs"]
@@ -48,7 +50,7 @@ struct Shelf {
     _keep: TempDir,
 }
 
-const EVERYTHING: &str = "
+pub(crate) const EVERYTHING: &str = "
     CREATE TYPE mood AS ENUM ('calm', 'loud');
     CREATE TABLE places (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -146,7 +148,6 @@ impl Shelf {
 fn settings(folder: &Path) -> SnapshotSettings {
     SnapshotSettings {
         store: Url::from_directory_path(folder).unwrap(),
-        service: "database".into(),
         retention: Policy {
             keep_for: Duration::from_secs(7 * 86_400),
             min_verified: 1,

@@ -84,9 +84,15 @@ fn on_threads(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
 }
 
 async fn check(agent_yml: PathBuf) -> Result<(), Failure> {
-    let (config, _) = configure(&agent_yml)?;
+    let (config, parts) = configure(&agent_yml)?;
     let effective = config.effective().map_err(|e| misconfigured(&e))?;
-    let written = io::stdout().lock().write_all(effective.as_bytes());
+    // What follows from several values is a comment, so that the whole stays YAML.
+    let shown = format!(
+        "{}\n# {}\n",
+        effective.trim_end(),
+        parts.place_of_programs()
+    );
+    let written = io::stdout().lock().write_all(shown.as_bytes());
     written.map_err(|e| failed("the values in effect could not be printed", &e))
 }
 
@@ -95,6 +101,7 @@ async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
     let (config, parts) = configure(&agent_yml)?;
     let (services, tls) = assemble(&config, parts).await?;
     let (operations, jobs) = (services.operations.clone(), services.jobs.clone());
+    remove_left_overs(&services);
     take_up_what_was_interrupted(&operations, &jobs).await?;
     let snapshots = &config.agent.snapshots;
     let schedule = ScheduleSettings {
@@ -182,6 +189,18 @@ async fn assemble(
         stopping: CancellationToken::new(),
     };
     Ok((services, tls))
+}
+
+/// Removes the containers of programs that the last run of the agent left. No new one is started
+/// before that was done; if it fails now, the first that is to be started tries again.
+fn remove_left_overs(services: &Services) {
+    let snapshots = Arc::clone(&services.node.snapshots);
+    tokio::spawn(async move {
+        if let Err(error) = snapshots.remove_left_overs().await {
+            let failure = failed("programs may still run", &error);
+            tracing::warn!(%failure, "left until the next program is started");
+        }
+    });
 }
 
 async fn take_up_what_was_interrupted(operations: &Operations, jobs: &Jobs) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use object_store::{RetryConfig, aws::AmazonS3Builder};
 use togather_agent::{
     containers::{ContainersError, Exec, Output, Process},
     database::{Database, scratch_name},
-    snapshots::{Dumps, SnapshotError, SnapshotSettings, Snapshots},
+    snapshots::{Dumps, Programs, SnapshotError, SnapshotSettings, Snapshots},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -73,7 +73,7 @@ impl Exec for Stuck {
 }
 
 /// The agent of this shelf's database, with its snapshots in a bucket.
-fn agent(shelf: &Shelf, port: u16, exec: Arc<dyn Exec>) -> Dumps {
+fn agent(shelf: &Shelf, port: u16, programs: Programs) -> Dumps {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let objects = AmazonS3Builder::new()
         .with_endpoint(format!("http://127.0.0.1:{port}"))
@@ -93,7 +93,7 @@ fn agent(shelf: &Shelf, port: u16, exec: Arc<dyn Exec>) -> Dumps {
         ..settings(&shelf.folder)
     };
     let database = Arc::clone(&shelf.postgres);
-    Dumps::over(settings, Arc::new(objects.unwrap()), exec, database).unwrap()
+    Dumps::over(settings, Arc::new(objects.unwrap()), programs, database).unwrap()
 }
 
 fn docker(shelf: &Shelf) -> DockerExec {

@@ -22,7 +22,7 @@ impl Task<'_> {
     }
 
     async fn create(&self, wanted: &Wanted) -> Result<Done, Failure> {
-        let exists = self.node.containers.base_exists().await;
+        let exists = self.node.has_database().await;
         if !exists.map_err(|e| failed("the base services could not be looked at", &e))? {
             return Err(
                 Failure::new(FailureKind::Other, "there is no database on this node yet")
@@ -114,7 +114,7 @@ impl Task<'_> {
     async fn drop_old_replaced(&self) -> Result<Vec<String>, Failure> {
         let node = self.node;
         let failed = |e| failed("the databases that restores replaced were not tidied", &e);
-        let exists = node.containers.base_exists().await;
+        let exists = node.has_database().await;
         if !exists.is_ok_and(|exists| exists) {
             return Ok(vec![]);
         }

@@ -33,6 +33,7 @@ impl Dumps {
         say: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
         let manifest = store.find(snapshot).await?;
+        self.must_fit(true).await?;
         // First: what turns out to be damaged touches nothing.
         let beside = self.copy_beside(store, &manifest, operation, say).await?;
         let proven = async {
