@@ -1,7 +1,7 @@
 //! How PostgreSQL's own programs log in where the agent does: the address in `database.url` as
 //! libpq's environment, and every secret of it as a file.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, fs};
 
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sqlx::{
@@ -76,12 +76,12 @@ impl Login {
             files.push(password_file(password)?);
         }
         for (parameter, variable, name) in CERTIFICATES {
-            let path = address.query_pairs().find(|(name, _)| name == parameter);
-            if let Some((_, path)) = path {
+            let written = address.query_pairs().find(|(name, _)| name == parameter);
+            if let Some((_, written)) = written {
                 files.push(LoginFile {
                     variable,
                     name,
-                    content: certificate(parameter, Path::new(&*path))?,
+                    content: certificate(parameter, &written)?,
                 });
             }
         }
@@ -138,12 +138,14 @@ fn password_file(percent_encoded: &str) -> Result<LoginFile, DatabaseError> {
     })
 }
 
-fn certificate(parameter: &str, path: &Path) -> Result<SecretSlice<u8>, DatabaseError> {
+/// A certificate or key: sqlx writes the name of a file as `file: NAME`, and one that stood in the
+/// agent's environment (`PGSSLROOTCERT`) as it is.
+fn certificate(parameter: &str, written: &str) -> Result<SecretSlice<u8>, DatabaseError> {
+    let Some(path) = written.strip_prefix("file: ") else {
+        return Ok(written.as_bytes().to_vec().into());
+    };
     let content = fs::read(path).map_err(|error| {
-        DatabaseError::Address(format!(
-            "its `{parameter}` cannot be read: {}: {error}",
-            path.display()
-        ))
+        DatabaseError::Address(format!("its `{parameter}` cannot be read: {path}: {error}"))
     })?;
     Ok(content.into())
 }
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn what_a_container_cannot_use_is_refused() {
         for (url, why) in [
-            ("postgres://who@/x?host=/run/postgresql", "it is a socket"),
+            ("postgres:///x?host=/run/postgresql", "it is a socket"),
             ("postgres://who:a%0Ab@db/x", "line break"),
         ] {
             let told = login(url).unwrap_err();

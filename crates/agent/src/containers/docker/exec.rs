@@ -24,7 +24,7 @@ const KEPT_OUTPUT: usize = 4 * 1024;
 const PIECE: usize = 64 * 1024;
 
 /// How long a program may go on after it closed its output, before its exit code is given up on.
-const LINGER: Duration = Duration::from_secs(60);
+pub(super) const LINGER: Duration = Duration::from_secs(60);
 
 /// The pause between two looks at a program that is about to end.
 const PAUSE: Duration = Duration::from_millis(20);

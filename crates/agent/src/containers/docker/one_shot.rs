@@ -5,7 +5,7 @@
 //! second time. Docker's own `--rm` is not used, because the exit code would be gone with the
 //! container.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use bollard::{
@@ -31,7 +31,7 @@ use super::{
     },
     Docker,
     connection::has_status,
-    exec::pieces,
+    exec::{LINGER, pieces},
     labels, refused,
 };
 
@@ -47,9 +47,6 @@ const PROCESSES: i64 = 64;
 
 /// A quarter of a container's usual share: where the processor is scarce, the app comes first.
 const SHARES: i64 = 256;
-
-/// How long a program may go on after it closed its output, before its exit code is given up on.
-const LINGER: Duration = Duration::from_secs(60);
 
 /// The exit code of what was killed.
 const KILLED: i64 = 137;

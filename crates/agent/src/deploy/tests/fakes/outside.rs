@@ -349,7 +349,7 @@ impl Database for Outside {
     }
 
     fn is_elsewhere(&self) -> bool {
-        self.truth().elsewhere
+        self.0.truth().elsewhere
     }
 
     async fn exists(&self, database: &str) -> Result<bool, DatabaseError> {
