@@ -13,6 +13,8 @@ mod bucket;
 mod crashed;
 #[path = "snapshots/doubtful.rs"]
 mod doubtful;
+#[path = "snapshots/elsewhere.rs"]
+mod elsewhere;
 #[path = "snapshots/faulty.rs"]
 mod faulty;
 #[path = "snapshots/full.rs"]
@@ -60,7 +62,7 @@ struct Shelf {
     _keep: TempDir,
 }
 
-const EVERYTHING: &str = "
+pub(crate) const EVERYTHING: &str = "
     CREATE TYPE mood AS ENUM ('calm', 'loud');
     CREATE TABLE places (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -165,7 +167,6 @@ impl Shelf {
 fn settings(folder: &Path) -> SnapshotSettings {
     SnapshotSettings {
         store: Url::from_directory_path(folder).unwrap(),
-        service: "database".into(),
         retention: Policy {
             keep_for: Duration::from_secs(7 * 86_400),
             min_verified: 1,

@@ -11,7 +11,7 @@ use togather_model::{Failure, FailureKind, Timestamp, retention::Policy};
 use tokio::time::timeout;
 
 use crate::{
-    config::Config,
+    config::{Config, DatabaseSection},
     containers::{Compose, Containers, ContainersError, Docker, compose::ComposeError},
     database::{DatabaseError, DatabaseSettings, Postgres},
     gate::Keys,
@@ -21,7 +21,8 @@ use crate::{
     reload::Reloaded,
     server::{Tls, TlsFilesError},
     snapshots::{
-        Answer, ConditionalWrites, Dumps, Origin, SnapshotError, SnapshotSettings, Snapshots, Spool,
+        Answer, ConditionalWrites, Dumps, Origin, Programs, SnapshotError, SnapshotSettings,
+        Snapshots, Spool,
     },
     state::{State, StateError},
     traffic::Caddy,
@@ -82,6 +83,21 @@ pub enum AssemblyError {
     /// The database.
     #[error("`database` in deployment.yml cannot be used")]
     Database(#[source] Box<DatabaseError>),
+    /// The Compose service of the database is not there.
+    #[error(
+        "`database.service` in deployment.yml is `{service}`, which is no base service in docker-compose.yml (there are: {there}); name the database's, or write `service: null` if the database is elsewhere"
+    )]
+    NoSuchService {
+        /// The service.
+        service: String,
+        /// Those that are there.
+        there: String,
+    },
+    /// Nothing says where PostgreSQL's programs are to run.
+    #[error(
+        "`database` in deployment.yml has neither `service` nor `client_image`, so pg_dump can run nowhere; name the Compose service of the database, or for a database elsewhere an image such as `postgres:17`"
+    )]
+    NoPrograms,
     /// The snapshot store.
     #[error("`snapshots.store` in agent.yml cannot be used")]
     Snapshots(#[source] Box<SnapshotError>),
@@ -116,6 +132,7 @@ impl Parts {
             &config.environment,
             &deployment.app.service,
         )?;
+        let services: Vec<_> = compose.base_services().map(str::to_owned).collect();
         let docker = Docker::new(
             &deployment.docker.socket,
             compose,
@@ -128,22 +145,23 @@ impl Parts {
             metrics_path: deployment.app.metrics_path.clone(),
             timeout: QUESTION.max(deployment.strategy.soak_latency * 2),
         })?;
+        let section = &deployment.database;
         let database = Postgres::new(DatabaseSettings {
             url: config.database_url.clone(),
-            extensions: deployment.database.extensions.clone(),
+            extensions: section.extensions.clone(),
+            elsewhere: section.service.is_none(),
             lock_timeout: deployment.strategy.lock_timeout,
             lock_retries: deployment.strategy.lock_retries,
         });
         let database = Arc::new(database.map_err(|e| AssemblyError::Database(Box::new(e)))?);
         let snapshots = SnapshotSettings {
             store: agent.snapshots.store.clone(),
-            service: deployment.database.service.clone(),
             retention: Policy {
-                keep_for: deployment.database.snapshots.keep_for,
-                min_verified: deployment.database.snapshots.min_verified,
-                daily: deployment.database.snapshots.daily,
-                weekly: deployment.database.snapshots.weekly,
-                monthly: deployment.database.snapshots.monthly,
+                keep_for: section.snapshots.keep_for,
+                min_verified: section.snapshots.min_verified,
+                daily: section.snapshots.daily,
+                weekly: section.snapshots.weekly,
+                monthly: section.snapshots.monthly,
             },
             origin: Some(Origin {
                 fleet: agent.fleet,
@@ -157,7 +175,8 @@ impl Parts {
             }),
             min_disk_free: deployment.strategy.min_disk_free,
         };
-        let dumps = Dumps::new(snapshots, docker.clone(), Arc::clone(&database));
+        let programs = programs(section, &services, &docker, &database)?;
+        let dumps = Dumps::new(snapshots, programs, Arc::clone(&database));
         Ok(Self {
             tls,
             keys: Arc::new(keys),
@@ -167,6 +186,12 @@ impl Parts {
             database,
             dumps: dumps.map_err(|e| AssemblyError::Snapshots(Box::new(e)))?,
         })
+    }
+
+    /// Where PostgreSQL's programs run, for people.
+    #[must_use]
+    pub fn place_of_programs(&self) -> String {
+        self.dumps.place_of_programs()
     }
 
     /// Asks the snapshot store what it lets the agent do, and says so as YAML.
@@ -215,6 +240,38 @@ impl Parts {
             state,
         };
         Ok((node, self.tls))
+    }
+}
+
+/// Where PostgreSQL's programs run.
+fn programs(
+    section: &DatabaseSection,
+    services: &[String],
+    docker: &Arc<Docker>,
+    database: &Postgres,
+) -> Result<Programs, AssemblyError> {
+    match (section.service.clone(), section.client_image.clone()) {
+        (Some(service), _) if services.contains(&service) => Ok(Programs::InService {
+            exec: docker.clone(),
+            service,
+        }),
+        (Some(service), _) => Err(AssemblyError::NoSuchService {
+            service,
+            there: match services {
+                [] => "none".into(),
+                there => there.join(", "),
+            },
+        }),
+        (None, Some(image)) => {
+            // What cannot be handed to them is found out now, not in the night.
+            let login = database.login();
+            login.map_err(|e| AssemblyError::Database(Box::new(e)))?;
+            Ok(Programs::OneShot {
+                containers: docker.clone(),
+                image,
+            })
+        }
+        (None, None) => Err(AssemblyError::NoPrograms),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod compose;
 mod docker;
 mod exec;
+mod one_shot;
 
 use std::{
     io,
@@ -16,6 +17,7 @@ use togather_model::{Digest, Image, Slot};
 pub use compose::{Compose, ComposeError};
 pub use docker::Docker;
 pub use exec::{Exec, Output, Process};
+pub use one_shot::{FILES, OneShot, OneShotFile, OneShots};
 
 /// What the node asks of its container engine. Every verb may be called twice.
 #[async_trait]
@@ -160,6 +162,16 @@ pub enum ContainersError {
         /// Why it was not pulled.
         source: Box<ContainersError>,
     },
+    /// The image of PostgreSQL's programs is neither here nor to be had.
+    #[error(
+        "the image `{image}`, which has PostgreSQL's programs, is not on the node; bring it with `docker pull` or `docker load`, or name another as `database.client_image` in deployment.yml"
+    )]
+    NoClientImage {
+        /// The image.
+        image: String,
+        /// Why it was not pulled.
+        source: Box<ContainersError>,
+    },
     /// Something that must have been made before.
     #[error("there is no {kind} `{name}`")]
     NotThere {
@@ -222,6 +234,14 @@ pub enum ContainersError {
         program: String,
         /// How long was waited.
         waited: Duration,
+    },
+    /// A program that took all the memory it may have.
+    #[error("`{program}` was ended because it took more than {} MiB of memory", limit >> 20)]
+    OutOfMemory {
+        /// The program.
+        program: String,
+        /// What it may have, in bytes.
+        limit: u64,
     },
     /// A command had its time. Docker cannot end it; it may still run inside the container.
     #[error("`{command}` had not ended after {} s and may still be running; it printed last:\n{output}", limit.as_secs())]

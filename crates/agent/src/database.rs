@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod error;
+mod login;
 mod roles;
 mod scratch;
 mod session;
@@ -15,9 +16,12 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, PgConnection};
 use togather_model::{Migration, Schema, Ulid};
 
+#[cfg(test)]
+pub(crate) use self::login::LoginFile;
 use self::session::Sessions;
 pub(crate) use self::{
     catalogue::Catalogue,
+    login::Login,
     version::{major_of, version},
 };
 pub use self::{
@@ -63,6 +67,10 @@ pub trait Database: Send + Sync {
     /// The live database's name.
     fn live_name(&self) -> &str;
 
+    /// Whether it is somebody else's to run (RDS, Cloud SQL, another host): it is there before the
+    /// node has any service, and its disk is not this machine's.
+    fn is_elsewhere(&self) -> bool;
+
     /// Whether the server has a database with this name.
     async fn exists(&self, database: &str) -> Result<bool, DatabaseError>;
 
@@ -102,6 +110,8 @@ pub struct DatabaseSettings {
     pub url: SecretString,
     /// The extensions it must have, by PostgreSQL's names for them.
     pub extensions: Vec<String>,
+    /// Whether it is somebody else's to run, and no service of the node's own.
+    pub elsewhere: bool,
     /// How long one migration waits for a lock before it steps back.
     pub lock_timeout: Duration,
     /// How often a migration that could not get its lock tries again.
@@ -113,6 +123,7 @@ pub struct DatabaseSettings {
 pub struct Postgres {
     sessions: Sessions,
     extensions: Vec<String>,
+    elsewhere: bool,
     lock_timeout: Duration,
     lock_retries: u32,
 }
@@ -127,6 +138,7 @@ impl Postgres {
         Ok(Self {
             sessions: Sessions::at(settings.url.expose_secret())?,
             extensions: settings.extensions,
+            elsewhere: settings.elsewhere,
             lock_timeout: settings.lock_timeout,
             lock_retries: settings.lock_retries,
         })
@@ -142,6 +154,19 @@ impl Postgres {
     #[must_use]
     pub fn user(&self) -> &str {
         self.sessions.user()
+    }
+
+    /// The server's major version, and the whole of it for people.
+    pub(crate) async fn server_version(&self) -> Result<(u32, String), DatabaseError> {
+        let failed = |e| DatabaseError::from_sqlx("the server's version could not be asked for", e);
+        let mut connection = self.sessions.ask().await?;
+        let (number, version): (i32, String) = sqlx::query_as(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_version')",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+        Ok((number.unsigned_abs() / 10_000, version))
     }
 
     /// How long one migration waits for a lock before it steps back.
@@ -261,6 +286,10 @@ impl Database for Postgres {
 
     fn live_name(&self) -> &str {
         self.name()
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.elsewhere
     }
 
     async fn exists(&self, database: &str) -> Result<bool, DatabaseError> {

@@ -98,7 +98,10 @@ fn on_threads(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
 
 async fn check(wanted: Check) -> Result<(), Failure> {
     let (config, parts) = configure(&wanted.files.config)?;
-    let mut shown = config.effective().map_err(|e| misconfigured(&e))?;
+    let effective = config.effective().map_err(|e| misconfigured(&e))?;
+    // What follows from several values is a comment, so that the whole stays YAML.
+    let place = parts.place_of_programs();
+    let mut shown = format!("{}\n# {place}\n", effective.trim_end());
     if wanted.store {
         shown.push_str(&parts.look_at_store().await?);
     }
@@ -112,6 +115,7 @@ async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
     let (services, tls) = assemble(&config, parts).await?;
     serve_metrics(&config, &services).await?;
     let (operations, jobs) = (services.operations.clone(), services.jobs.clone());
+    remove_left_overs(&services);
     take_up_what_was_interrupted(&operations, &jobs).await?;
     let snapshots = &config.agent.snapshots;
     let schedule = ScheduleSettings {
@@ -218,6 +222,18 @@ async fn serve_metrics(config: &Config, services: &Services) -> Result<(), Failu
     tracing::info!(%address, "metrics");
     tokio::spawn(metrics.serve(services.stopping.clone()));
     Ok(())
+}
+
+/// Removes the containers of programs that the last run of the agent left. No new one is started
+/// before that was done; if it fails now, the first that is to be started tries again.
+fn remove_left_overs(services: &Services) {
+    let snapshots = Arc::clone(&services.node.snapshots);
+    tokio::spawn(async move {
+        if let Err(error) = snapshots.remove_left_overs().await {
+            let failure = failed("programs may still run", &error);
+            tracing::warn!(%failure, "left until the next program is started");
+        }
+    });
 }
 
 async fn take_up_what_was_interrupted(operations: &Operations, jobs: &Jobs) -> Result<(), Failure> {

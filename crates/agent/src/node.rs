@@ -8,7 +8,7 @@ use togather_model::{
 };
 
 use crate::{
-    containers::Containers,
+    containers::{Containers, ContainersError},
     database::Database,
     health::Health,
     host::Host,
@@ -59,8 +59,8 @@ impl Node {
         let mut problems = Vec::new();
         let mut note = |failure: Failure| problems.push(failure);
 
-        let base_exists = match self.containers.engine().await {
-            Ok(_) => self.containers.base_exists().await.map_err(|e| {
+        let has_database = match self.containers.engine().await {
+            Ok(_) => self.has_database().await.map_err(|e| {
                 Failure::caused_by(
                     FailureKind::Other,
                     "the base services could not be looked at",
@@ -73,7 +73,7 @@ impl Node {
                     .next("look at `systemctl status docker` on the node"),
             ),
         };
-        let base_exists = base_exists.map_err(&mut note).unwrap_or(true);
+        let has_database = has_database.map_err(&mut note).unwrap_or(true);
 
         if let Ok(Some(running)) = self.state.running_job().await
             && running.job.swaps()
@@ -97,14 +97,16 @@ impl Node {
             );
             u64::MAX
         });
-        let (schema, database_bytes) = if base_exists {
-            self.observe_database().await.unwrap_or_else(|failure| {
-                note(failure);
-                (Schema::NoDatabase, 0)
-            })
-        } else {
-            (Schema::NoDatabase, 0)
-        };
+        let (mut schema, mut database_bytes, mut no_snapshot) = (Schema::NoDatabase, 0, None);
+        if has_database {
+            match self.observe_database().await {
+                Ok(observed) => {
+                    (schema, database_bytes) = observed;
+                    no_snapshot = self.why_no_snapshot().await;
+                }
+                Err(failure) => note(failure),
+            }
+        }
         let live = self.live().await.unwrap_or_else(|failure| {
             note(failure);
             None
@@ -119,15 +121,42 @@ impl Node {
             live_healthy,
             schema,
             database_bytes,
+            snapshot_disk: self.snapshots.disk_needed(database_bytes),
+            no_snapshot,
             disk_free,
             problems,
         }
     }
 
+    /// Whether there is a database yet. One elsewhere is there before the node has any service.
+    ///
+    /// # Errors
+    /// Docker could not be asked.
+    pub async fn has_database(&self) -> Result<bool, ContainersError> {
+        if self.database.is_elsewhere() {
+            return Ok(true);
+        }
+        self.containers.base_exists().await
+    }
+
+    async fn why_no_snapshot(&self) -> Option<Failure> {
+        let error = self.snapshots.check_programs(false).await.err()?;
+        let what = "no snapshot of the database could be taken";
+        Some(
+            Failure::caused_by(FailureKind::Other, what, &error)
+                .next("look at `database` in deployment.yml on the node"),
+        )
+    }
+
     async fn observe_database(&self) -> Result<(Schema, u64), Failure> {
+        let next = match self.database.is_elsewhere() {
+            true => {
+                "look at `database.url` in deployment.yml, and whether the node reaches that host"
+            }
+            false => "look at `docker ps` and the database's logs on the node",
+        };
         let down = |e: crate::database::DatabaseError| {
-            Failure::caused_by(FailureKind::Other, "the database does not answer", &e)
-                .next("look at `docker ps` and the database's logs on the node")
+            Failure::caused_by(FailureKind::Other, "the database does not answer", &e).next(next)
         };
         let missing = self.database.missing_extensions().await.map_err(down)?;
         if !missing.is_empty() {

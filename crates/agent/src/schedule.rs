@@ -173,7 +173,7 @@ impl Runner {
         if !self.sleep(random_below(self.jitter)).await {
             return Ok(());
         }
-        if !self.node.containers.base_exists().await.unwrap_or(true) {
+        if !self.node.has_database().await.unwrap_or(true) {
             return state.see_to(entry.kind, due).await;
         }
         loop {

@@ -14,6 +14,7 @@ mod load;
 mod manifest;
 mod probe;
 mod program;
+mod programs;
 mod prove;
 mod roles;
 mod shelf;
@@ -38,10 +39,11 @@ pub use self::{
     manifest::{FORMAT, Globals, Manifest, Origin, Reason, Wanted},
     probe::{Answer, ConditionalWrites},
     program::{Progress, Say},
+    programs::Programs,
     shelf::{Orphan, Survey},
 };
 use self::{prove::Purpose, store::Store};
-use crate::{containers::Exec, database::Postgres};
+use crate::database::Postgres;
 
 /// What the node asks of its snapshots.
 #[async_trait]
@@ -90,8 +92,22 @@ pub trait Snapshots: Send + Sync {
         on_progress: Say<'_>,
     ) -> Result<Manifest, SnapshotError>;
 
-    /// Ends what an interruption left running of this job: programs in the database's container.
+    /// Where PostgreSQL's programs run, for people.
+    fn place_of_programs(&self) -> String;
+
+    /// How many bytes of this machine's disk taking and proving a snapshot of a database of this
+    /// size takes at most.
+    fn disk_needed(&self, database_bytes: u64) -> u64;
+
+    /// Whether PostgreSQL's programs can be run and fit the server. With `fetch` what is missing for
+    /// that is brought to the node; without, nothing is changed.
+    async fn check_programs(&self, fetch: bool) -> Result<(), SnapshotError>;
+
+    /// Ends what an interruption left running of this job.
     async fn end_programs(&self, job: Ulid) -> Result<(), SnapshotError>;
+
+    /// Ends whatever an earlier run of the agent left running. To be asked for at the start.
+    async fn remove_left_overs(&self) -> Result<(), SnapshotError>;
 
     /// The jobs and operations that have a scratch database, or a dump to restore from beside the
     /// database: those under way, and those that could not clear up after themselves.
@@ -142,8 +158,6 @@ pub struct SnapshotSettings {
     /// `file:///…`, `s3://bucket/prefix`, `gs://…` or `az://…`. Credentials and endpoint come from
     /// the environment, as object_store reads it. One place belongs to one node.
     pub store: Url,
-    /// The Compose service of the database, in whose container `pg_dump` and `pg_restore` run.
-    pub service: String,
     /// How long, and how many, are kept.
     pub retention: Policy,
     /// Whose they are. What lies in the node's own place and is somebody else's is left alone.
@@ -174,9 +188,10 @@ pub struct Dumps {
     origin: Option<Origin>,
     /// One delivery at a time.
     delivering: Mutex<()>,
-    service: String,
+    /// Whether the store is on this machine's disk.
+    keeps_here: bool,
     retention: Policy,
-    exec: Arc<dyn Exec>,
+    programs: Programs,
     database: Arc<Postgres>,
 }
 
@@ -187,11 +202,11 @@ impl Dumps {
     /// The store's address cannot be used.
     pub fn new(
         settings: SnapshotSettings,
-        exec: Arc<dyn Exec>,
+        programs: Programs,
         database: Arc<Postgres>,
     ) -> Result<Self, SnapshotError> {
         let store = Store::at(&settings.store, settings.uploads.as_deref())?;
-        Self::with_store(settings, store, exec, database)
+        Self::with_store(settings, store, programs, database)
     }
 
     /// The same in an object store that was made elsewhere; the address in the settings is only its
@@ -202,17 +217,17 @@ impl Dumps {
     pub fn over<T: ObjectStore + MultipartStore>(
         settings: SnapshotSettings,
         objects: Arc<T>,
-        exec: Arc<dyn Exec>,
+        programs: Programs,
         database: Arc<Postgres>,
     ) -> Result<Self, SnapshotError> {
         let store = Store::over(objects, &settings.store, settings.uploads.as_deref());
-        Self::with_store(settings, store, exec, database)
+        Self::with_store(settings, store, programs, database)
     }
 
     fn with_store(
         settings: SnapshotSettings,
         store: Store,
-        exec: Arc<dyn Exec>,
+        programs: Programs,
         database: Arc<Postgres>,
     ) -> Result<Self, SnapshotError> {
         let (origin, free) = (settings.origin, settings.min_disk_free);
@@ -224,9 +239,9 @@ impl Dumps {
             spool: spool.map(own),
             origin: origin.clone(),
             delivering: Mutex::default(),
-            service: settings.service,
+            keeps_here: settings.store.scheme() == "file",
             retention: settings.retention,
-            exec,
+            programs,
             database,
         })
     }
@@ -331,8 +346,29 @@ impl Snapshots for Dumps {
         Ok(restored)
     }
 
+    fn place_of_programs(&self) -> String {
+        self.programs.place()
+    }
+
+    fn disk_needed(&self, database_bytes: u64) -> u64 {
+        // A dump is never larger than the database, and the scratch restore is about as large.
+        match &self.programs {
+            Programs::InService { .. } => database_bytes.saturating_mul(2),
+            Programs::OneShot { .. } if self.keeps_here => database_bytes,
+            Programs::OneShot { .. } => 0,
+        }
+    }
+
+    async fn check_programs(&self, fetch: bool) -> Result<(), SnapshotError> {
+        self.must_fit(fetch).await
+    }
+
     async fn end_programs(&self, job: Ulid) -> Result<(), SnapshotError> {
         self.end_programs_of(job).await
+    }
+
+    async fn remove_left_overs(&self) -> Result<(), SnapshotError> {
+        self.programs.remove_left_overs().await
     }
 
     async fn leftovers(&self) -> Result<Vec<Ulid>, SnapshotError> {

@@ -174,8 +174,7 @@ async fn look(node: &Node) -> Seen {
 /// The schema; before the first deployment there is no database to ask.
 pub(crate) async fn schema(node: &Node) -> Result<Schema, Failure> {
     let exists = node
-        .containers
-        .base_exists()
+        .has_database()
         .await
         .map_err(|e| Failure::caused_by(FailureKind::Other, "Docker does not answer", &e))?;
     if !exists {

@@ -104,8 +104,20 @@ fn check_prints_every_value_in_effect_and_changes_nothing() {
     for value in ["listen: 127.0.0.1:0", "health_timeout: 1m", "- JWT_SECRET"] {
         assert!(shown.contains(value), "`{value}` is not in {shown}");
     }
+    assert!(shown.ends_with("# pg_dump and pg_restore run in the container of the service `db`\n"));
     assert!(!shown.contains("s3cret"), "{shown}");
     assert!(!folder.at("state").exists() && !folder.at("snapshots").exists());
+}
+
+#[test]
+fn check_says_where_the_programs_of_a_database_elsewhere_run() {
+    let folder = Folder::new();
+    folder.write("deployment.yml", "database: {service: null}\n");
+    let checked = folder.check();
+    let shown = text(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    let expected = "a container of their own, of the image `postgres:17`\n";
+    assert!(shown.ends_with(expected), "{shown}");
 }
 
 /// Each with exit code 10, one error that says where and what, and nothing begun.
@@ -117,6 +129,21 @@ fn what_is_wrong_with_the_configuration_is_found_before_anything_starts() {
             "deployment.yml",
             "strategy:\n  soak: soon\n",
             "deployment.yml:2: `strategy.soak`",
+        ),
+        (
+            "deployment.yml",
+            "database: {service: null, client_image: null}\n",
+            "neither `service` nor `client_image`",
+        ),
+        (
+            "deployment.yml",
+            "database: {service: pg}\n",
+            "`pg`, which is no base service in docker-compose.yml (there are: db)",
+        ),
+        (
+            "deployment.yml",
+            "database: {service: null, url: 'postgres://a@h/d?sslmode=verify-full'}\n",
+            "`sslrootcert=FILE`",
         ),
         (
             "docker-compose.yml",

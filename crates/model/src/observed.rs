@@ -19,6 +19,10 @@ pub struct Observed {
     pub schema: Schema,
     /// The database's size in bytes, when it could be asked.
     pub database_bytes: u64,
+    /// What taking and proving a snapshot takes of this machine's disk at most, in bytes.
+    pub snapshot_disk: u64,
+    /// Why no snapshot can be taken, as far as is known.
+    pub no_snapshot: Option<Failure>,
     /// Free bytes on the file system that holds Docker's data and the local snapshots.
     pub disk_free: u64,
     /// What is wrong with the node already, as preflight found it. Any of these refuses a plan.

@@ -48,6 +48,9 @@ pub fn plan(
     refusals.extend(attestation_refusal(release, strategy));
     refusals.extend(schema_refusals(observed, release, request.kind));
     refusals.extend(disk_refusal(observed, strategy, !migrations.is_empty()));
+    let nothing_to_lose = matches!(observed.schema, Schema::NoDatabase | Schema::Empty);
+    let takes_snapshot = !migrations.is_empty() && !nothing_to_lose;
+    refusals.extend(observed.no_snapshot.clone().filter(|_| takes_snapshot));
     if !refusals.is_empty() {
         return Err(refusals);
     }
@@ -59,7 +62,6 @@ pub fn plan(
             .as_ref()
             .is_some_and(|live| live.release == request.release_id);
     let soak = request.soak.unwrap_or(strategy.soak);
-    let nothing_to_lose = matches!(observed.schema, Schema::NoDatabase | Schema::Empty);
 
     let skip = |step: Step| -> Option<String> {
         if already_live {
@@ -119,6 +121,8 @@ pub fn plan(
     if skip(Step::Snapshot).is_none() {
         warnings.extend(too_short_for_the_snapshot(observed, strategy));
     }
+    // This deployment needs none, but the node's schedule does.
+    warnings.extend(observed.no_snapshot.as_ref().map(ToString::to_string));
     if observed.live.is_some() && !observed.live_healthy {
         warnings.push("the version that is live now is not healthy".into());
     }
@@ -232,12 +236,7 @@ fn schema_refusals(observed: &Observed, release: &Release, kind: OperationKind) 
 }
 
 fn disk_refusal(observed: &Observed, strategy: &Strategy, snapshot: bool) -> Option<Failure> {
-    // A dump is never larger than the database, and the scratch restore is about as large.
-    let for_snapshot = if snapshot {
-        observed.database_bytes.saturating_mul(2)
-    } else {
-        0
-    };
+    let for_snapshot = if snapshot { observed.snapshot_disk } else { 0 };
     let needed = strategy.min_disk_free.saturating_add(for_snapshot);
     (observed.disk_free < needed).then(|| {
         Failure::new(

@@ -12,9 +12,10 @@ mod project;
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::{CreateImageOptionsBuilder, RemoveImageOptions};
-use futures::StreamExt;
+use futures::{StreamExt, stream::BoxStream};
 use togather_agent::containers::{
-    Containers, ContainersError, Docker, Exec, Output, SlotContainer,
+    Containers, ContainersError, Docker, Exec, OneShot, OneShotFile, OneShots, Output,
+    SlotContainer,
 };
 use togather_model::{Digest, Image, Slot};
 use tokio::io::AsyncWriteExt;
@@ -332,6 +333,82 @@ async fn a_program_beside_a_service_is_streamed_both_ways() {
         assert!(matches!(error, Some(ContainersError::NotThere { .. })));
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_program_in_a_container_of_its_own_is_streamed_both_ways_and_leaves_none() {
+    const PIECES: usize = 800;
+    Project::run("fleet-tests-one-shot", async |project| {
+        let docker = project.docker(FILE, "");
+        let one_shot = |command: &[&str]| OneShot {
+            image: project.image.clone(),
+            command: words(command),
+            environment: vec![("NAME".into(), "a value".into())],
+            files: vec![OneShotFile {
+                name: "secret",
+                content: b"hush".to_vec().into(),
+            }],
+            job: Some(ulid::Ulid::generate()),
+        };
+        let mut process = docker.run_once(&one_shot(&["cat"])).await.unwrap();
+        // 50 MB, every piece different: much more than what sits in buffers on the way.
+        let piece = |n: usize| vec![u8::try_from(n % 251).unwrap(); 64 * 1024];
+        let mut stdin = process.stdin;
+        let write = async {
+            for n in 0..PIECES {
+                stdin.write_all(&piece(n)).await.unwrap();
+            }
+            stdin.shutdown().await.unwrap();
+        };
+        let read = printed(&mut process.output);
+        let ((), (came, _)) = tokio::join!(write, read);
+        let expected: Vec<u8> = (0..PIECES).flat_map(piece).collect();
+        assert!(
+            came == expected,
+            "the bytes that came are not those that went"
+        );
+        assert_eq!(process.exit_code.await.unwrap(), 0);
+
+        let shell = "echo $NAME; cat /run/togather/secret >&2; id -u; exit 5";
+        let mut process = docker
+            .run_once(&one_shot(&["sh", "-c", shell]))
+            .await
+            .unwrap();
+        let (out, err) = printed(&mut process.output).await;
+        assert_eq!((&*out, &*err), (&b"a value\n65534\n"[..], &b"hush"[..]));
+        assert_eq!(process.exit_code.await.unwrap(), 5);
+
+        let error = docker.run_once(&one_shot(&["no-such-program"])).await.err();
+        let error = error.unwrap().to_string();
+        assert!(error.contains("start `no-such-program`"), "{error}");
+        // It would run for ever; nobody waits for it any more.
+        drop(
+            docker
+                .run_once(&one_shot(&["sleep", "infinity"]))
+                .await
+                .unwrap(),
+        );
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while project.holds_a_program().await {
+            assert!(Instant::now() < deadline, "a container is left");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+/// What a program prints, to its end.
+async fn printed(
+    output: &mut BoxStream<'static, Result<Output, ContainersError>>,
+) -> (Vec<u8>, Vec<u8>) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    while let Some(piece) = output.next().await {
+        match piece.unwrap() {
+            Output::Stdout(bytes) => out.extend_from_slice(&bytes),
+            Output::Stderr(bytes) => err.extend_from_slice(&bytes),
+        }
+    }
+    (out, err)
 }
 
 #[tokio::test]

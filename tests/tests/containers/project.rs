@@ -20,7 +20,7 @@ const SOCKET: &str = "/var/run/docker.sock";
 /// A Compose project on the machine's Docker.
 pub(crate) struct Project {
     name: &'static str,
-    image: String,
+    pub(crate) image: String,
     /// For the test's files.
     pub(crate) folder: TempDir,
     /// Docker without the agent in between.
@@ -78,6 +78,16 @@ impl Project {
             version: version.to_owned(),
             image,
         }
+    }
+
+    /// Whether a container of a program that runs once is there.
+    pub(crate) async fn holds_a_program(&self) -> bool {
+        let project = format!("togather.project={}", self.name);
+        let filters = HashMap::from([("label", vec![project, "togather.program".into()])]);
+        let options = ListContainersOptionsBuilder::new().all(true);
+        let options = options.filters(&filters).build();
+        let listed = self.client.list_containers(Some(options)).await.unwrap();
+        !listed.is_empty()
     }
 
     async fn remove(&self) {

@@ -21,6 +21,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use togather_agent::{
     containers::{ContainersError, Exec, Output, Process},
     database::{DatabaseSettings, Postgres},
+    snapshots::Programs,
 };
 use togather_model::Migration;
 use tokio::{io::AsyncReadExt, sync::OnceCell};
@@ -251,6 +252,7 @@ impl TestDatabase {
         DatabaseSettings {
             url: SecretString::from(self.server.url(&self.name)),
             extensions: ["postgis", "vector", "pg_trgm"].map(String::from).to_vec(),
+            elsewhere: false,
             lock_timeout: Duration::from_millis(300),
             lock_retries: 2,
         }
@@ -363,6 +365,10 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl 
     }
 }
 
-pub(crate) fn shared(exec: impl Exec + 'static) -> Arc<dyn Exec> {
-    Arc::new(exec)
+/// Programs that run in the database's container, by this.
+pub(crate) fn shared(exec: impl Exec + 'static) -> Programs {
+    Programs::InService {
+        exec: Arc::new(exec),
+        service: "database".into(),
+    }
 }

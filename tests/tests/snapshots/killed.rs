@@ -9,7 +9,7 @@ use futures::StreamExt;
 use togather_agent::{
     containers::{ContainersError, Exec, Output, Process},
     database::{Database, scratch_name},
-    snapshots::{Dumps, SnapshotError, SnapshotSettings, Snapshots},
+    snapshots::{Dumps, Programs, SnapshotError, SnapshotSettings, Snapshots},
 };
 use tokio::{net::TcpStream, sync::Notify, task::JoinHandle};
 
@@ -68,7 +68,7 @@ impl Exec for Stuck {
 }
 
 /// The agent of this shelf's database, with its snapshots in a bucket.
-fn agent(shelf: &Shelf, port: u16, exec: Arc<dyn Exec>) -> Dumps {
+fn agent(shelf: &Shelf, port: u16, programs: Programs) -> Dumps {
     let objects = objects(port, "hush", 1, Duration::from_secs(30));
     let settings = SnapshotSettings {
         store: "s3://bucket/node-1".parse().unwrap(),
@@ -76,7 +76,7 @@ fn agent(shelf: &Shelf, port: u16, exec: Arc<dyn Exec>) -> Dumps {
         ..settings(&shelf.folder)
     };
     let database = Arc::clone(&shelf.postgres);
-    Dumps::over(settings, Arc::new(objects), exec, database).unwrap()
+    Dumps::over(settings, Arc::new(objects), programs, database).unwrap()
 }
 
 fn docker(shelf: &Shelf) -> DockerExec {

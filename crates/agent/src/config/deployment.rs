@@ -42,8 +42,11 @@ pub struct AppSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseSection {
-    /// The Compose service in whose container `pg_dump` and `pg_restore` run.
-    pub service: String,
+    /// The Compose service in whose container `pg_dump` and `pg_restore` run; `None`: the database
+    /// is elsewhere.
+    pub service: Option<String>,
+    /// The image with `pg_dump` and `pg_restore` for a database elsewhere.
+    pub client_image: Option<String>,
     /// Where the agent reaches it; `${VALUES}` come from `.env.production`.
     pub url: String,
     /// The extensions it must have, by PostgreSQL's names for them.
@@ -128,7 +131,8 @@ impl Default for AppSettings {
 impl Default for DatabaseSection {
     fn default() -> Self {
         Self {
-            service: "db".into(),
+            service: Some("db".into()),
+            client_image: Some("postgres:17".into()),
             url: "postgres://${POSTGRES_USER}:${POSTGRES_PASSWORD}@127.0.0.1:5432/${POSTGRES_DB}"
                 .into(),
             extensions: ["postgis", "vector", "pg_trgm"].map(Into::into).into(),

@@ -75,7 +75,23 @@ fn an_overlay_changes_what_it_names_and_nothing_else() {
     assert_eq!((strategy.soak.as_secs(), strategy.drain.as_secs()), (30, 1));
     assert_eq!(config.deployment.app.port.get(), 9000);
     assert_eq!(config.deployment.database.extensions, ["postgis"]);
-    assert_eq!(config.deployment.database.service, "db");
+    assert_eq!(config.deployment.database.service.as_deref(), Some("db"));
+}
+
+#[test]
+fn a_database_elsewhere_is_one_without_a_service() {
+    let config = load(&[
+        ("agent.yml", &format!("{AGENT}provider: aws\n")),
+        (
+            "providers/aws.yml",
+            "database: {service: null, client_image: 'postgres:16'}\n",
+        ),
+    ])
+    .unwrap();
+    let database = &config.deployment.database;
+    assert_eq!(database.service, None);
+    assert_eq!(database.client_image.as_deref(), Some("postgres:16"));
+    assert!(config.effective().unwrap().contains("service: null"));
 }
 
 /// Each mistake with file, line, key, and what was expected.

@@ -91,6 +91,11 @@ impl Compose {
         Self::parse(path, &text, environment, app)
     }
 
+    /// The names of the base services.
+    pub fn base_services(&self) -> impl Iterator<Item = &str> {
+        self.base.iter().map(|service| service.name.as_str())
+    }
+
     fn parse(
         path: &Path,
         text: &str,

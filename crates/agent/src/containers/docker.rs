@@ -8,6 +8,7 @@ mod create;
 mod exec;
 mod images;
 mod labels;
+mod one_shot;
 mod slots;
 mod tail;
 
@@ -15,6 +16,7 @@ use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use togather_model::{Image, Slot};
+use tokio::sync::OnceCell;
 
 use self::connection::Connection;
 use super::{App, Containers, ContainersError, Engine, Finished, SlotContainer, compose::Compose};
@@ -28,6 +30,7 @@ pub struct Docker {
     connection: Connection,
     compose: Compose,
     app_port: u16,
+    left_overs_removed: OnceCell<()>,
 }
 
 impl Docker {
@@ -41,6 +44,7 @@ impl Docker {
             connection: Connection::new(socket)?,
             compose,
             app_port,
+            left_overs_removed: OnceCell::new(),
         })
     }
 

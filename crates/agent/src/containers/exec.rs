@@ -23,8 +23,9 @@ pub trait Exec: Send + Sync {
     ) -> Result<Process, ContainersError>;
 }
 
-/// A program under way in a container. Dropping it does not end the program: Docker has no call
-/// for that, so whoever starts one must know how to end it (a database session can be terminated).
+/// A program under way in a container. Dropping one that [`Exec`] started does not end the program:
+/// Docker has no call for that, so whoever starts one must know how to end it (a database session
+/// can be terminated).
 pub struct Process {
     /// What it reads; shut down to say that there is no more.
     pub stdin: Pin<Box<dyn AsyncWrite + Send>>,

@@ -22,7 +22,7 @@ impl Postgres {
     }
 
     /// Runs the statements that make roles, all of them or none.
-    pub(crate) async fn make_roles(&self, statements: &[&str]) -> Result<(), DatabaseError> {
+    pub(crate) async fn make_roles(&self, statements: &[String]) -> Result<(), DatabaseError> {
         if statements.is_empty() {
             return Ok(());
         }

@@ -63,6 +63,11 @@ impl Sessions {
         self.options.get_username()
     }
 
+    /// The address, as it was understood.
+    pub(super) const fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
     /// A session for short questions to the node's database.
     pub(super) async fn ask(&self) -> Result<PoolConnection<Engine>, DatabaseError> {
         match self.pool.acquire().await {
@@ -93,15 +98,17 @@ impl Sessions {
         let mut connection = connecting
             .unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
             .map_err(|e| DatabaseError::unreachable(database, self.place(), e))?;
-        // Not every server knows each of these.
+        // Not every server knows each of these. What is idle for a long time (a view kept open for a
+        // dump) must not be forgotten by the networks between here and a server elsewhere.
         sqlx::query(
-            "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN \
+            "SELECT set_config(name, CASE name WHEN 'tcp_keepalives_idle' THEN '60' ELSE '0' END, false) \
+             FROM pg_settings WHERE name IN \
              ('statement_timeout', 'lock_timeout', 'transaction_timeout', \
-              'idle_in_transaction_session_timeout', 'idle_session_timeout')",
+              'idle_in_transaction_session_timeout', 'idle_session_timeout', 'tcp_keepalives_idle')",
         )
         .execute(&mut connection)
         .await
-        .map_err(|e| DatabaseError::from_sqlx("the session's timeouts could not be lifted", e))?;
+        .map_err(|e| DatabaseError::from_sqlx("the session's settings could not be made", e))?;
         Ok(connection)
     }
 

@@ -137,9 +137,11 @@ async fn rename_both(
     outgoing: &str,
 ) -> Result<(), sqlx::Error> {
     let mut both = session.begin().await?;
+    // Not autovacuum: only a superuser may end it, and renaming does so by itself.
     sqlx::query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-         WHERE datname IN ($1, $2) AND pid <> pg_backend_pid()",
+         WHERE datname IN ($1, $2) AND pid <> pg_backend_pid() \
+           AND backend_type <> 'autovacuum worker'",
     )
     .bind(live)
     .bind(incoming)

@@ -69,7 +69,11 @@ impl Deployment<'_> {
             )
             .next("run the command again; it plans anew"));
         }
-        Ok(format!("{} MiB of disk free", observed.disk_free >> 20))
+        Ok(format!(
+            "{} MiB of disk free; {}",
+            observed.disk_free >> 20,
+            self.node.snapshots.place_of_programs()
+        ))
     }
 
     async fn fetch_image(&self) -> Result<String, Failure> {
@@ -103,6 +107,18 @@ impl Deployment<'_> {
             Failure::caused_by(FailureKind::Other, "the database is not as it must be", &e)
                 .next("look at the database's logs, and at `database` in deployment.yml")
         })?;
+        if self.plan.to_run().any(|step| step == Step::Snapshot) {
+            // Found out now, before anything of the database is touched.
+            self.node
+                .snapshots
+                .check_programs(true)
+                .await
+                .map_err(|e| {
+                    let what = "no snapshot of the database could be taken";
+                    Failure::caused_by(FailureKind::Other, what, &e)
+                        .next("look at `database` in deployment.yml on the node")
+                })?;
+        }
         Ok(if up.is_empty() {
             "already up".into()
         } else {

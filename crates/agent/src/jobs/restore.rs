@@ -29,7 +29,7 @@ impl Task<'_> {
         let node = self.node;
         self.settle_stuck().await?;
         // On a new machine there is not even a database server yet.
-        let exists = node.containers.base_exists().await;
+        let exists = node.has_database().await;
         if !exists.map_err(|e| failed("the base services could not be looked at", &e))? {
             self.say(Progress::stage("bringing the base services up"));
             let up = node.containers.base_up().await;
@@ -297,6 +297,10 @@ impl Task<'_> {
 
     /// Refuses what would fill the disk.
     pub(super) fn must_have_room(&self, manifest: &Manifest) -> Result<(), Failure> {
+        if self.node.database.is_elsewhere() {
+            // Nothing of it comes to rest on this disk, and the other cannot be measured.
+            return Ok(());
+        }
         let size = match manifest.database_bytes {
             0 => manifest.bytes * USUAL_RATIO,
             known => known,

@@ -15,7 +15,7 @@ impl Task<'_> {
         interrupted: &Interrupted,
     ) -> Result<Result<Done, Failure>, Failure> {
         let (node, work) = (self.node, &interrupted.work);
-        let exists = node.containers.base_exists().await;
+        let exists = node.has_database().await;
         if !exists.map_err(|e| failed("the base services could not be looked at", &e))? {
             // There is no database that anything could be left in.
             return Ok(Err(interruption()));

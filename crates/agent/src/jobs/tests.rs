@@ -122,6 +122,24 @@ async fn a_restore_keeps_what_it_replaced_and_can_be_taken_back() {
 }
 
 #[tokio::test]
+async fn a_database_elsewhere_needs_no_service_of_the_nodes_own() {
+    let fresh = Work::Create(Wanted {
+        id: Ulid::from_parts(12, 0),
+        ..wanted()
+    });
+    let world = world().await;
+    world.put_the_database_elsewhere();
+    let observed = world.node().observe().await;
+    assert_eq!(observed.schema.version(), Some(1), "not an empty node");
+    run(&world, JOB, fresh).await.unwrap().unwrap();
+    let id = Ulid::from_parts(14, 0);
+    run(&world, id, restore()).await.unwrap().unwrap();
+    assert_eq!(world.databases(), (RESTORED, vec![ORIGINAL]));
+    assert!(!world.was_called("containers.base_up"));
+    assert_serves(&world, "restored");
+}
+
+#[tokio::test]
 async fn an_app_that_cannot_live_with_the_snapshot_gets_its_database_back() {
     let world = world().await;
     world.spoil_on(RESTORED);

@@ -24,7 +24,7 @@ impl Task<'_> {
     }
 
     async fn create(&self, wanted: &Wanted) -> Result<Done, Failure> {
-        let exists = self.node.containers.base_exists().await;
+        let exists = self.node.has_database().await;
         if !exists.map_err(|e| failed("the base services could not be looked at", &e))? {
             return Err(
                 Failure::new(FailureKind::Other, "there is no database on this node yet")
@@ -124,7 +124,7 @@ impl Task<'_> {
     async fn drop_old_replaced(&self) -> Result<Vec<String>, Failure> {
         let node = self.node;
         let what = "the databases that nobody needs any more were not dropped";
-        let exists = node.containers.base_exists().await;
+        let exists = node.has_database().await;
         if !exists.is_ok_and(|exists| exists) {
             return Ok(vec![]);
         }

@@ -142,7 +142,7 @@ impl Shared {
                 return Ok(answer);
             }
         };
-        let exists = node.containers.base_exists().await;
+        let exists = node.has_database().await;
         if exists.is_ok_and(|exists| exists) {
             match node.database.replaced().await {
                 Ok(names) => {

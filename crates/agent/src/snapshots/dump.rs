@@ -46,6 +46,7 @@ impl Dumps {
         wanted: &Wanted,
         say: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
+        self.must_fit(true).await?;
         store.prepare().await?;
         store.take_uploads_back().await;
         let names = Names::new(self.database.name(), wanted);
@@ -161,11 +162,12 @@ impl Dumps {
     }
 }
 
-/// A connection string that names this database and nothing else, whatever its name: given alone, a
-/// name with `=` in it would be taken for a whole connection string.
+/// A connection string that names this database, whatever its name: given alone, a name with `=` in
+/// it would be taken for a whole connection string. The networks on the way to a database elsewhere
+/// forget connections that are silent for minutes, as one is while an index is built.
 pub(super) fn conninfo(database: &str) -> String {
     let escaped = database.replace('\\', "\\\\").replace('\'', "\\'");
-    format!("dbname='{escaped}'")
+    format!("dbname='{escaped}' keepalives_idle=60 keepalives_interval=10 keepalives_count=6")
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ pub enum SnapshotError {
     /// The database did not answer, or refused.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// A program could not be run beside the database.
-    #[error("{program} could not be run in the database's container")]
+    /// A program could not be run where it is to run.
+    #[error("{program} could not be run")]
     Container {
         /// The program.
         program: &'static str,
@@ -35,8 +35,25 @@ pub enum SnapshotError {
         #[source]
         source: ContainersError,
     },
+    /// The programs are not of the server's version.
+    #[error(
+        "the image `{image}` has {}, and the server is PostgreSQL {server}: a dump is only sure to be restorable when both are of one major version; set `database.client_image: postgres:{major}` in deployment.yml", which(.said)
+    )]
+    DoesNotFit {
+        /// The image.
+        image: String,
+        /// What `pg_dump --version` printed.
+        said: String,
+        /// The server's version.
+        server: String,
+        /// Its major version.
+        major: u32,
+    },
+    /// Containers of programs that were interrupted are still there.
+    #[error("what interrupted programs left was not removed")]
+    LeftOvers(#[source] ContainersError),
     /// A program ran and failed.
-    #[error("{program} ended with exit code {exit_code}{}", printed(.said))]
+    #[error("{program} ended with exit code {exit_code}{}{}", killed(*.exit_code), printed(.said))]
     Program {
         /// The program.
         program: &'static str,
@@ -130,6 +147,21 @@ pub enum SnapshotError {
     /// For stand-ins in tests.
     #[error("{0}")]
     Other(String),
+}
+
+fn which(said: &str) -> &str {
+    match said {
+        "" => "a pg_dump that does not say its version",
+        said => said,
+    }
+}
+
+/// What a program cannot say itself.
+const fn killed(exit_code: i64) -> &'static str {
+    match exit_code {
+        137 => " (it was killed)",
+        _ => "",
+    }
 }
 
 fn printed(said: &str) -> String {

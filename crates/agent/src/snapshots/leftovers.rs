@@ -11,6 +11,7 @@ use super::{
     error::SnapshotError,
     load::{BESIDE, FOLDER},
     program::Sink,
+    programs::Programs,
 };
 
 /// More than the names of all leftovers take.
@@ -30,6 +31,9 @@ impl Dumps {
     }
 
     async fn files_beside(&self) -> Result<Vec<Ulid>, SnapshotError> {
+        if !matches!(self.programs, Programs::InService { .. }) {
+            return Ok(vec![]);
+        }
         let pattern = format!("{BESIDE}*");
         let command = ["find", FOLDER, "-maxdepth", "1", "-name", &pattern].map(str::to_owned);
         let (_stdin, program) = self.launch("find", &command, Ulid::nil()).await?;

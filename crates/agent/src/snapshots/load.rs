@@ -3,7 +3,9 @@
 //! `pg_restore` works in parallel only from a file. So the dump is first copied beside the database,
 //! into the container's own `/var/tmp`, which checks its SHA-256 before anything is made of it.
 //! Where that cannot be, for want of room or because the container is read-only, it is streamed into
-//! a single `pg_restore`, in constant space.
+//! a single `pg_restore`, in constant space. So it always is into a database elsewhere: that may be
+//! larger than all of this machine's disk, and a file would have to be handed from container to
+//! container.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,6 +21,7 @@ use super::{
     error::SnapshotError,
     manifest::Manifest,
     program::{Meter, Say, Sink, Stdin},
+    programs::Programs,
     prove::Purpose,
     store::Store,
 };
@@ -79,9 +82,12 @@ impl Dumps {
         operation: Ulid,
         say: Say<'_>,
     ) -> Result<Option<Beside>, SnapshotError> {
+        let Programs::InService { exec, service } = &self.programs else {
+            return Ok(None);
+        };
         let beside = Beside {
-            exec: Arc::clone(&self.exec),
-            service: self.service.clone(),
+            exec: Arc::clone(exec),
+            service: service.clone(),
             path: path_beside(operation),
         };
         let output = format!("of={}", beside.path);
@@ -112,7 +118,9 @@ impl Dumps {
 
     /// Removes what an interruption left beside the database.
     pub(super) async fn remove_beside(&self, operation: Ulid) {
-        remove(&*self.exec, &self.service, &path_beside(operation)).await;
+        if let Programs::InService { exec, service } = &self.programs {
+            remove(&**exec, service, &path_beside(operation)).await;
+        }
     }
 
     /// Runs `pg_restore`, from the file beside or from the store.

@@ -1,4 +1,4 @@
-//! PostgreSQL's own programs, run inside the database's container and judged by their exit status.
+//! PostgreSQL's own programs, judged by their exit status.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,8 +28,9 @@ pub(super) struct Program {
 pub(super) type Stdin = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;
 
 impl Dumps {
-    /// Starts one of PostgreSQL's programs as the agent's role, over the container's local socket:
-    /// no password is needed there, so none is ever in an argument or environment.
+    /// Starts one of PostgreSQL's programs as the agent's role. No password is ever in an argument
+    /// or environment: over the local socket of the database's container none is needed, and
+    /// elsewhere it is in a file.
     pub(super) async fn start(
         &self,
         name: &'static str,
@@ -42,7 +43,7 @@ impl Dumps {
         self.launch(name, &command, id).await
     }
 
-    /// Starts any program in the database's container.
+    /// Starts any program where PostgreSQL's run.
     pub(super) async fn launch(
         &self,
         name: &'static str,
@@ -50,20 +51,18 @@ impl Dumps {
         id: Ulid,
     ) -> Result<(Stdin, Program), SnapshotError> {
         let application = application(name, id);
-        let environment = [("PGAPPNAME".to_owned(), application.clone())];
         let abandoned = Abandoned {
             database: Arc::clone(&self.database),
-            application: Some(application),
+            application: Some(application.clone()),
         };
-        let started = self.exec.exec(&self.service, command, &environment).await;
+        let started = self
+            .programs
+            .start(&self.database, name, command, application, id);
         let Process {
             stdin,
             output,
             exit_code,
-        } = started.map_err(|source| SnapshotError::Container {
-            program: name,
-            source,
-        })?;
+        } = started.await?;
         let program = Program {
             name,
             output,
@@ -85,6 +84,7 @@ fn application(program: &str, id: Ulid) -> String {
 impl Dumps {
     /// Ends the programs that an interruption of this job, or of this snapshot, left running.
     pub(super) async fn end_programs_of(&self, id: Ulid) -> Result<(), SnapshotError> {
+        self.programs.end(id).await?;
         for program in PROGRAMS {
             let application = application(program, id);
             self.database.end_sessions(&application).await?;

@@ -34,6 +34,7 @@ impl Dumps {
     ) -> Result<Manifest, SnapshotError> {
         let manifest = store.find(snapshot).await?;
         self.must_be_new_enough_for(&manifest).await?;
+        self.must_fit(true).await?;
         // First: what turns out to be damaged touches nothing. A dump without its roles cannot take
         // the live database's place, so nothing is proven without them.
         let globals = store.globals(&manifest).await?;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use togather_model::Digest;
 
 use super::{Dumps, error::SnapshotError, manifest::Manifest, store::Store};
+use crate::database::quoted;
 
 impl Store {
     /// The roles of this snapshot, as SQL.
@@ -29,12 +30,18 @@ impl Dumps {
     pub(super) async fn make_roles(&self, globals: &[u8]) -> Result<(), SnapshotError> {
         let there: BTreeSet<String> = self.database.roles().await?.into_iter().collect();
         let sql = String::from_utf8_lossy(globals);
-        Ok(self.database.make_roles(&missing(&sql, &there)).await?)
+        let mut statements = missing(&sql, &there);
+        if !self.database.is_superuser().await? {
+            for statement in &mut statements {
+                *statement = as_far_as_allowed(statement);
+            }
+        }
+        Ok(self.database.make_roles(&statements).await?)
     }
 }
 
 /// Of what `pg_dumpall --globals-only` wrote, the statements about roles that are not there.
-fn missing<'s>(sql: &'s str, there: &BTreeSet<String>) -> Vec<&'s str> {
+fn missing(sql: &str, there: &BTreeSet<String>) -> Vec<String> {
     let is_about_a_new_role = |line: &&str| {
         let role = ["CREATE ROLE ", "ALTER ROLE "]
             .iter()
@@ -46,7 +53,49 @@ fn missing<'s>(sql: &'s str, there: &BTreeSet<String>) -> Vec<&'s str> {
             });
         line.ends_with(';') && role.is_some_and(|role| !there.contains(&role))
     };
-    sql.lines().filter(is_about_a_new_role).collect()
+    let missing = sql.lines().filter(is_about_a_new_role);
+    missing.map(str::to_owned).collect()
+}
+
+/// What only a superuser may give, or already has by being new.
+const NOT_SAID: [&str; 8] = [
+    "SUPERUSER",
+    "NOSUPERUSER",
+    "REPLICATION",
+    "NOREPLICATION",
+    "BYPASSRLS",
+    "NOBYPASSRLS",
+    "NOCREATEROLE",
+    "NOCREATEDB",
+];
+
+/// The statement as whoever is no superuser may run it (at RDS and Cloud SQL nobody is one): even
+/// `NOSUPERUSER` is refused there, and so is granting in somebody else's name.
+fn as_far_as_allowed(statement: &str) -> String {
+    if let Some(rest) = statement.strip_prefix("ALTER ROLE ") {
+        let (name, after) = identifier(rest);
+        if let Some(attributes) = after.strip_prefix(" WITH ") {
+            let attributes = attributes.trim_end_matches(';').split(' ');
+            let (left_out, kept): (Vec<_>, Vec<_>) =
+                attributes.partition(|word| NOT_SAID.contains(word));
+            let lost: Vec<_> = left_out
+                .iter()
+                .filter(|word| !word.starts_with("NO"))
+                .collect();
+            if !lost.is_empty() {
+                tracing::warn!(
+                    role = name,
+                    ?lost,
+                    "the role is made without this: only a superuser could give it"
+                );
+            }
+            return format!("ALTER ROLE {} WITH {};", quoted(&name), kept.join(" "));
+        }
+    }
+    match statement.rsplit_once(" GRANTED BY ") {
+        Some((grant, _)) if statement.starts_with("GRANT ") => format!("{grant};"),
+        _ => statement.to_owned(),
+    }
 }
 
 /// The identifier at the beginning, and what comes after it.
@@ -90,5 +139,30 @@ mod tests {
                 "GRANT pg_read_all_data TO \"odd \"\"one\" WITH INHERIT TRUE GRANTED BY togather;",
             ]
         );
+    }
+
+    #[test]
+    fn who_is_no_superuser_says_only_what_is_allowed() {
+        for (said, expected) in [
+            ("CREATE ROLE guest;", "CREATE ROLE guest;"),
+            (
+                "ALTER ROLE \"odd \"\"one\" WITH NOSUPERUSER NOINHERIT NOCREATEROLE CREATEDB LOGIN NOREPLICATION NOBYPASSRLS CONNECTION LIMIT 5;",
+                "ALTER ROLE \"odd \"\"one\" WITH NOINHERIT CREATEDB LOGIN CONNECTION LIMIT 5;",
+            ),
+            (
+                "ALTER ROLE boss WITH SUPERUSER INHERIT CREATEROLE CREATEDB NOLOGIN REPLICATION BYPASSRLS;",
+                "ALTER ROLE \"boss\" WITH INHERIT CREATEROLE CREATEDB NOLOGIN;",
+            ),
+            (
+                "ALTER ROLE guest SET search_path TO 'SUPERUSER';",
+                "ALTER ROLE guest SET search_path TO 'SUPERUSER';",
+            ),
+            (
+                "GRANT curator TO guest WITH INHERIT TRUE GRANTED BY \"the boss\";",
+                "GRANT curator TO guest WITH INHERIT TRUE;",
+            ),
+        ] {
+            assert_eq!(as_far_as_allowed(said), expected);
+        }
     }
 }

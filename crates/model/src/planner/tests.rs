@@ -64,6 +64,7 @@ prop_compose! {
         ],
         database_bytes in 0..10_000_000_000u64,
         disk_free in 0..100_000_000_000u64,
+        no_snapshot in proptest::option::of(Just(too_old())),
     ) -> Observed {
         Observed {
             node: "n".into(),
@@ -71,6 +72,8 @@ prop_compose! {
             live_healthy,
             schema,
             database_bytes,
+            snapshot_disk: 2 * database_bytes,
+            no_snapshot,
             disk_free,
             problems: vec![],
         }
@@ -126,6 +129,10 @@ proptest! {
     }
 }
 
+fn too_old() -> Failure {
+    Failure::new(FailureKind::Other, "no snapshot: pg_dump is too old").next("name a newer image")
+}
+
 fn healthy_at(version: u64) -> Observed {
     Observed {
         node: "n".into(),
@@ -136,6 +143,8 @@ fn healthy_at(version: u64) -> Observed {
             dirty: false,
         },
         database_bytes: 1 << 20,
+        snapshot_disk: 2 << 20,
+        no_snapshot: None,
         disk_free: 50 << 30,
         problems: vec![],
     }
@@ -228,4 +237,42 @@ fn a_time_too_short_for_the_databases_size_is_told_before_anything_starts() {
     assert!(warnings(100 << 30, 3).contains("allows 10"));
     assert_eq!(warnings(1 << 30, 3), "");
     assert_eq!(warnings(100 << 30, 2), "", "no migration, no snapshot");
+}
+
+#[test]
+fn where_no_snapshot_can_be_taken_no_migration_of_data_is_planned() {
+    let planned = |schema, migrations| {
+        let observed = Observed {
+            no_snapshot: Some(too_old()),
+            schema,
+            ..healthy_at(2)
+        };
+        let release = release(migrations, false, Some(1));
+        let request = request(OperationKind::Deploy);
+        plan(&observed, &release, &Strategy::default(), &request)
+    };
+    let two = Schema::At {
+        version: 2,
+        dirty: false,
+    };
+    assert_eq!(planned(two, 3).unwrap_err(), [too_old()]);
+    let warnings = planned(two, 2).unwrap().warnings;
+    assert_eq!(warnings, ["no snapshot: pg_dump is too old"], "but told");
+    assert!(planned(Schema::Empty, 3).is_ok(), "nothing to lose");
+}
+
+#[test]
+fn a_database_elsewhere_asks_for_none_of_this_disk() {
+    let refused = |snapshot_disk| {
+        let observed = Observed {
+            database_bytes: 100 << 30,
+            snapshot_disk,
+            ..healthy_at(2)
+        };
+        let release = release(3, false, Some(1));
+        let request = request(OperationKind::Deploy);
+        plan(&observed, &release, &Strategy::default(), &request).is_err()
+    };
+    assert!(refused(200 << 30));
+    assert!(!refused(0));
 }

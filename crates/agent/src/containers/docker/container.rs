@@ -70,7 +70,7 @@ impl Docker {
         }
     }
 
-    async fn await_gone(&self, name: &str) -> Result<(), ContainersError> {
+    pub(super) async fn await_gone(&self, name: &str) -> Result<(), ContainersError> {
         let deadline = Instant::now() + REMOVAL;
         while self.inspect(name).await?.is_some() {
             if Instant::now() > deadline {

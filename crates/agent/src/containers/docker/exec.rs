@@ -8,7 +8,7 @@ use bollard::{
     exec::{StartExecOptions, StartExecResults},
     models::ExecConfig,
 };
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
@@ -24,7 +24,7 @@ const KEPT_OUTPUT: usize = 4 * 1024;
 const PIECE: usize = 64 * 1024;
 
 /// How long a program may go on after it closed its output, before its exit code is given up on.
-const LINGER: Duration = Duration::from_secs(60);
+pub(super) const LINGER: Duration = Duration::from_secs(60);
 
 /// The pause between two looks at a program that is about to end.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -78,21 +78,9 @@ impl Docker {
         let StartExecResults::Attached { output, input } = started else {
             return Err(ContainersError::Stream { program });
         };
-        let named = program.clone();
-        let output = output.map(move |piece| match piece {
-            Ok(LogOutput::StdOut { message }) => Ok(Output::Stdout(message)),
-            Ok(LogOutput::StdErr { message }) => Ok(Output::Stderr(message)),
-            // Only a stream that broke off in the middle of a piece has anything else.
-            Ok(LogOutput::Console { .. } | LogOutput::StdIn { .. }) => {
-                Err(ContainersError::Stream {
-                    program: named.clone(),
-                })
-            }
-            Err(error) => Err(refused(format!("read what `{named}` prints"), error)),
-        });
         Ok(Process {
             stdin: input,
-            output: output.boxed(),
+            output: pieces(output, program.clone()),
             exit_code: exit_code(client, id, program).boxed(),
         })
     }
@@ -126,6 +114,23 @@ impl Docker {
             }),
         }
     }
+}
+
+/// What a program prints, as it comes from the Engine.
+pub(super) fn pieces(
+    output: impl Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send + 'static,
+    program: String,
+) -> BoxStream<'static, Result<Output, ContainersError>> {
+    let pieces = output.map(move |piece| match piece {
+        Ok(LogOutput::StdOut { message }) => Ok(Output::Stdout(message)),
+        Ok(LogOutput::StdErr { message }) => Ok(Output::Stderr(message)),
+        // Only a stream that broke off in the middle of a piece has anything else.
+        Ok(LogOutput::Console { .. } | LogOutput::StdIn { .. }) => Err(ContainersError::Stream {
+            program: program.clone(),
+        }),
+        Err(error) => Err(refused(format!("read what `{program}` prints"), error)),
+    });
+    pieces.boxed()
 }
 
 /// Waits until the program is gone. Docker closes the streams a moment before it knows the code.

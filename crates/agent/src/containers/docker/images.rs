@@ -81,6 +81,19 @@ impl Docker {
             })
     }
 
+    /// Gets the image of PostgreSQL's programs, unless the node has it.
+    pub(super) async fn pull_client_if_missing(&self, image: &str) -> Result<(), ContainersError> {
+        if self.has(image).await? {
+            return Ok(());
+        }
+        self.pull(image)
+            .await
+            .map_err(|source| ContainersError::NoClientImage {
+                image: image.to_owned(),
+                source: Box::new(source),
+            })
+    }
+
     async fn pull(&self, reference: &str) -> Result<(), ContainersError> {
         let client = self.client().await?;
         let options = CreateImageOptionsBuilder::new().from_image(&one_image(reference));

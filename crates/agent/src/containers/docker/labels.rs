@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use togather_model::Slot;
+use togather_model::{Slot, Ulid};
 
 use super::super::{
     App, ContainersError,
@@ -19,6 +19,10 @@ pub(super) const SERVICE: &str = "togather.service";
 pub(super) const SLOT: &str = "togather.slot";
 pub(super) const RELEASE: &str = "togather.release";
 pub(super) const VERSION: &str = "togather.version";
+/// On the container of a program that runs once: which program.
+pub(super) const PROGRAM: &str = "togather.program";
+/// The job it belongs to.
+pub(super) const JOB: &str = "togather.job";
 pub(super) const CONFIG: &str = "togather.config";
 pub(super) const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 pub(super) const COMPOSE_SERVICE: &str = "com.docker.compose.service";
@@ -52,6 +56,17 @@ pub(super) fn of_service(
         ("com.docker.compose.container-number", "1".into()),
         (COMPOSE_ONE_OFF, "False".into()),
     ]))
+}
+
+/// Without Compose's own: it would take the container for a service that is no longer in its file.
+pub(super) fn of_program(
+    project: &str,
+    program: &str,
+    job: Option<Ulid>,
+) -> HashMap<String, String> {
+    let mut labels = owned([(PROJECT, project.to_owned()), (PROGRAM, program.to_owned())]);
+    labels.extend(job.map(|job| (JOB.to_owned(), job.to_string())));
+    labels
 }
 
 /// `kind` is `network` or `volume`.

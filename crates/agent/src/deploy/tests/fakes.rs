@@ -51,6 +51,8 @@ struct Truth {
     slots: BTreeMap<Slot, SlotContainer>,
     snippet: Option<Slot>,
     base: bool,
+    /// The database is none of the base services.
+    elsewhere: bool,
     schema: Option<u64>,
     scratch: Vec<Ulid>,
     /// What the live database holds; and what databases do that restores replaced, by name.
@@ -240,6 +242,12 @@ impl World {
         truth.calls_before_restart = truth.calls.len();
     }
 
+    /// As a node is on which nothing was started yet, but whose database is there.
+    pub(crate) fn put_the_database_elsewhere(&self) {
+        let mut truth = self.truth();
+        (truth.base, truth.elsewhere) = (false, true);
+    }
+
     pub(crate) fn spoil_new_version(&self) {
         self.truth().bad_new_version = Some(Bad::Always);
     }
@@ -424,6 +432,8 @@ impl World {
             live,
             schema: truth.schema(),
             database_bytes: 1,
+            snapshot_disk: 2,
+            no_snapshot: None,
             disk_free: u64::MAX,
             problems: vec![],
         };
@@ -439,7 +449,7 @@ impl World {
 
 impl Truth {
     fn schema(&self) -> Schema {
-        match (self.base, self.schema) {
+        match (self.base || self.elsewhere, self.schema) {
             (false, _) => Schema::NoDatabase,
             (true, None) => Schema::Empty,
             (true, Some(version)) => Schema::At {

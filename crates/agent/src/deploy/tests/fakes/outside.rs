@@ -350,6 +350,10 @@ impl Database for Outside {
         "togather"
     }
 
+    fn is_elsewhere(&self) -> bool {
+        self.0.truth().elsewhere
+    }
+
     async fn exists(&self, database: &str) -> Result<bool, DatabaseError> {
         let exists = self.call("database.exists", |truth| truth.has_database(database));
         exists.await.map_err(away)
@@ -437,6 +441,24 @@ impl Snapshots for Outside {
         say: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
         self.prove(snapshot, operation, say).await
+    }
+
+    fn place_of_programs(&self) -> String {
+        "pg_dump runs in a world of fakes".into()
+    }
+
+    fn disk_needed(&self, database_bytes: u64) -> u64 {
+        database_bytes * 2
+    }
+
+    async fn check_programs(&self, _: bool) -> Result<(), SnapshotError> {
+        self.call("snapshots.check_programs", |_| ())
+            .await
+            .map_err(SnapshotError::Other)
+    }
+
+    async fn remove_left_overs(&self) -> Result<(), SnapshotError> {
+        Ok(())
     }
 
     async fn end_programs(&self, _: Ulid) -> Result<(), SnapshotError> {
