@@ -88,7 +88,7 @@ pub trait Snapshots: Send + Sync {
         snapshot: Ulid,
         operation: Ulid,
         on_progress: Say<'_>,
-    ) -> Result<Manifest, SnapshotError>;
+    ) -> Result<Restored, SnapshotError>;
 
     /// Ends what an interruption left running of this job: programs in the database's container.
     async fn end_programs(&self, job: Ulid) -> Result<(), SnapshotError>;
@@ -101,6 +101,15 @@ pub trait Snapshots: Send + Sync {
 
     /// Brings what is spooled to the store, oldest first. Returns the dumps' names.
     async fn deliver(&self) -> Result<Vec<String>, SnapshotError>;
+}
+
+/// A snapshot that was restored beside the live database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The snapshot.
+    pub snapshot: Manifest,
+    /// What is otherwise than it was when the snapshot was taken, a phrase each.
+    pub notes: Vec<String>,
 }
 
 /// Where snapshots go, what makes them, and which are kept.
@@ -220,7 +229,7 @@ impl Snapshots for Dumps {
     ) -> Result<Manifest, SnapshotError> {
         let (store, proof) = (&self.store, Purpose::Proof);
         let proven = self.restore_and_compare(store, snapshot, operation, proof, on_progress);
-        let mut proven = proven.await?;
+        let mut proven = proven.await?.snapshot;
         if let Err(e) = self.mark_verified(&mut proven).await {
             self.drop_copy(operation).await;
             return Err(e);
@@ -258,13 +267,13 @@ impl Snapshots for Dumps {
         snapshot: Ulid,
         operation: Ulid,
         on_progress: Say<'_>,
-    ) -> Result<Manifest, SnapshotError> {
+    ) -> Result<Restored, SnapshotError> {
         let store = self.place(place)?;
         let (own, its_use) = (place.is_none(), Purpose::Use);
         let restored = self.restore_and_compare(&store, snapshot, operation, its_use, on_progress);
         let mut restored = restored.await?;
         // It has just been proven; another node's marks are not ours to make.
-        if own && let Err(error) = self.mark_verified(&mut restored).await {
+        if own && let Err(error) = self.mark_verified(&mut restored.snapshot).await {
             tracing::warn!(%error, "a restored snapshot could not be marked as verified");
         }
         Ok(restored)

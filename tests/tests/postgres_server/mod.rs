@@ -30,7 +30,7 @@ const IMAGE: &str = "togather-database:17";
 pub(crate) const USER: &str = "togather";
 pub(crate) const PASSWORD: &str = "s3cret-of-the-tests";
 
-/// The container.
+/// A container.
 pub(crate) struct Server {
     pub(crate) container: String,
     pub(crate) port: u16,
@@ -39,55 +39,16 @@ pub(crate) struct Server {
 /// The server of this test program; the first to ask starts it.
 pub(crate) async fn server() -> &'static Server {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
-    SERVER.get_or_init(start).await
+    SERVER
+        .get_or_init(|| Server::start(IMAGE, "", &[], &[]))
+        .await
 }
 
-async fn start() -> Server {
+fn must_have_image() {
     let image = docker(&["image", "inspect", "--format", "{{.Id}}", IMAGE]);
     image.unwrap_or_else(|e| {
         panic!("these tests need Docker and the image {IMAGE} (docker build -t {IMAGE} deploy/docker/database): {e}")
     });
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let container = format!("fleet-tests-postgres-{}", std::process::id());
-    remove_at_the_end(&container);
-    docker(&[
-        "run",
-        "--detach",
-        "--rm",
-        "--name",
-        &container,
-        "--env",
-        &format!("POSTGRES_USER={USER}"),
-        "--env",
-        &format!("POSTGRES_PASSWORD={PASSWORD}"),
-        "--env",
-        "POSTGRES_DB=togather",
-        "--publish",
-        &format!("127.0.0.1:{port}:5432"),
-        "--shm-size",
-        "128m",
-        IMAGE,
-        "postgres",
-        "-c",
-        "fsync=off",
-        "-c",
-        "max_connections=200",
-    ])
-    .unwrap();
-    let server = Server { container, port };
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    while let Err(e) = PgConnection::connect(&server.url("togather")).await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "the database did not come up: {e}"
-        );
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    server
 }
 
 /// A shell waits for the end of this program, which closes its standard input, and removes the
@@ -122,6 +83,90 @@ pub(crate) fn docker(arguments: &[&str]) -> Result<String, String> {
 }
 
 impl Server {
+    /// One of a test's own, that nobody else notices when it is killed. `name` tells it from the
+    /// others; `options` are for `docker run`, `settings` for PostgreSQL.
+    pub(crate) async fn own(name: &str, options: &[&str], settings: &[&str]) -> &'static Self {
+        Box::leak(Box::new(Self::start(IMAGE, name, options, settings).await))
+    }
+
+    pub(crate) async fn start(
+        image: &str,
+        name: &str,
+        options: &[&str],
+        settings: &[&str],
+    ) -> Self {
+        if image == IMAGE {
+            must_have_image();
+        }
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let container = format!("fleet-tests-postgres-{}{name}", std::process::id());
+        remove_at_the_end(&container);
+        let user = format!("POSTGRES_USER={USER}");
+        let password = format!("POSTGRES_PASSWORD={PASSWORD}");
+        let publish = format!("127.0.0.1:{port}:5432");
+        let mut run = vec!["run", "--detach", "--name", &container];
+        run.extend(["--env", &user, "--env", &password]);
+        run.extend(["--env", "POSTGRES_DB=togather"]);
+        run.extend(["--publish", &publish, "--shm-size", "128m"]);
+        run.extend(options);
+        run.extend([image, "postgres"]);
+        for setting in ["fsync=off", "max_connections=200"].iter().chain(settings) {
+            run.extend(["-c", setting]);
+        }
+        docker(&run).unwrap();
+        let server = Self { container, port };
+        server.is_up().await;
+        server
+    }
+
+    async fn is_up(&self) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        while let Err(e) = PgConnection::connect(&self.url("togather")).await {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the database did not come up: {e}\n{}",
+                self.logs()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// What there is to know of one that does not answer.
+    fn logs(&self) -> String {
+        let ran = Command::new("sh")
+            .args([
+                "-c",
+                "docker ps --all --filter name=$0; docker logs --tail 30 $0 2>&1",
+                &self.container,
+            ])
+            .output();
+        String::from_utf8_lossy(&ran.unwrap().stdout).into_owned()
+    }
+
+    /// The power cut of this container: nothing in it gets to say goodbye.
+    pub(crate) async fn crash(&self) {
+        let killed = tokio::process::Command::new("docker")
+            .args(["kill", &self.container])
+            .output();
+        let killed = killed.await.unwrap();
+        assert!(killed.status.success(), "{killed:?}");
+    }
+
+    /// Starts it again after a crash.
+    pub(crate) async fn come_back(&self) {
+        docker(&["start", &self.container]).unwrap();
+        self.is_up().await;
+    }
+
+    /// Whether the container has this file.
+    pub(crate) fn has_file(&self, path: &str) -> bool {
+        docker(&["exec", &self.container, "test", "-e", path]).is_ok()
+    }
+
     pub(crate) fn url(&self, database: &str) -> String {
         format!(
             "postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}",
@@ -173,8 +218,11 @@ pub(crate) struct TestDatabase {
 
 impl TestDatabase {
     pub(crate) async fn new() -> Self {
+        Self::on(server().await).await
+    }
+
+    pub(crate) async fn on(server: &'static Server) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let server = server().await;
         let name = format!("test {}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let mut admin = server.connect("togather").await;
         let create = format!("CREATE DATABASE \"{name}\" TEMPLATE template0");

@@ -16,7 +16,7 @@ impl Task<'_> {
             Work::Create(wanted) => self.create(wanted).await,
             Work::Verify(which) => self.verify(*which).await,
             Work::Restore { snapshot, place } => self.restore(*snapshot, place.as_ref()).await,
-            Work::UndoRestore => self.undo_restore().await,
+            Work::UndoRestore { replaced } => self.undo_restore(replaced.as_deref()).await,
             Work::Prune => self.prune().await,
         }
     }
@@ -77,7 +77,7 @@ impl Task<'_> {
             let message = format!("{} is verified already", found.dump);
             return Ok(Done::about(found, message));
         }
-        self.must_have_room(&found)?;
+        self.must_have_room(&found).await?;
         let say = |progress| self.say(progress);
         let proven = self.node.snapshots.prove(found.id, self.id, &say).await;
         let proven = proven.map_err(|e| failed("the snapshot could not be proven", &e))?;
@@ -120,16 +120,23 @@ impl Task<'_> {
         }
         let keep_for = node.snapshots.retention().keep_for.as_millis();
         let now = u128::from(node.host.now().as_millisecond().unsigned_abs());
-        let mut dropped = Vec::new();
+        let (mut dropped, mut first) = (Vec::new(), None);
         for name in node.database.replaced().await.map_err(failed)? {
             let is_old = replaced_by(&name)
                 .is_some_and(|job| now.saturating_sub(job.timestamp_ms().into()) > keep_for);
-            if is_old {
-                node.database.drop_replaced(&name).await.map_err(failed)?;
-                dropped.push(name);
+            if !is_old {
+                continue;
+            }
+            match node.database.drop_replaced(&name).await {
+                Ok(()) => dropped.push(name),
+                // One that cannot be dropped must not keep the others.
+                Err(error) => first = first.or(Some(error)),
             }
         }
-        Ok(dropped)
+        match first {
+            Some(error) => Err(failed(error)),
+            None => Ok(dropped),
+        }
     }
 
     /// The newest snapshot in this place that is meant. If there is none, what cannot be read may

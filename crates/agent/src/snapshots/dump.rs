@@ -12,7 +12,7 @@ use super::{
     program::{Meter, Say, Sink},
     store::{Store, Upload, json},
 };
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, Properties};
 
 /// How long `pg_dump` waits for its lock on a table: behind a running ALTER TABLE it would queue,
 /// and everybody else behind it.
@@ -70,11 +70,15 @@ impl Dumps {
             .fetch_one(&mut *view)
             .await
             .map_err(failed)?;
-        let counted = async { Ok(Contents::count(&mut view).await?) };
+        let counted = async {
+            let properties = Properties::read(&mut view, self.database.name()).await?;
+            Ok((Contents::count(&mut view).await?, properties))
+        };
         let upload = store.upload(&names.dump(), at_most).await?;
         let dumped = self.dump(upload, wanted, &snapshot, say);
         let globals = self.globals(store, wanted, names);
-        let (contents, globals, (bytes, sha256)) = tokio::try_join!(counted, globals, dumped)?;
+        let ((contents, properties), globals, (bytes, sha256)) =
+            tokio::try_join!(counted, globals, dumped)?;
         view.rollback().await.map_err(failed)?;
         let manifest = Manifest {
             format: FORMAT.to_owned(),
@@ -93,6 +97,7 @@ impl Dumps {
             rows: contents.rows,
             fingerprint: contents.fingerprint,
             globals,
+            properties,
             verified_at: None,
             spooled: false,
         };

@@ -26,6 +26,9 @@ use crate::{containers::Exec, database::scratch_name};
 
 /// How many tables and indexes are restored at once: more would starve the live database.
 const JOBS: &str = "--jobs=2";
+/// Nor does one index get processes of its own: two at work are two, and leave the rest to the live
+/// database.
+const UNAIDED: &str = "-cmax_parallel_maintenance_workers=0";
 /// How often the growing database is measured.
 const PACE: Duration = Duration::from_secs(2);
 
@@ -122,7 +125,8 @@ impl Dumps {
         from_file: bool,
         say: Say<'_>,
     ) -> Result<(), SnapshotError> {
-        let scratch = format!("--dbname={}", conninfo(&scratch_name(operation)));
+        let scratch = conninfo(&scratch_name(operation));
+        let scratch = format!("--dbname={scratch} options='{UNAIDED}'");
         let mut arguments = vec!["--format=custom", "--exit-on-error", "--no-subscriptions"];
         match purpose {
             Purpose::Proof => {

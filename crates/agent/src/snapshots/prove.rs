@@ -3,7 +3,7 @@
 use togather_model::{Timestamp, Ulid};
 
 use super::{
-    Dumps,
+    Dumps, Restored,
     contents::Contents,
     error::SnapshotError,
     manifest::{Manifest, Names, Verified},
@@ -31,27 +31,58 @@ impl Dumps {
         operation: Ulid,
         purpose: Purpose,
         say: Say<'_>,
-    ) -> Result<Manifest, SnapshotError> {
-        let manifest = store.find(snapshot).await?;
-        // First: what turns out to be damaged touches nothing.
-        let beside = self.copy_beside(store, &manifest, operation, say).await?;
+    ) -> Result<Restored, SnapshotError> {
+        let snapshot = store.find(snapshot).await?;
+        // First: what turns out to be damaged touches nothing. A dump without its roles cannot take
+        // the live database's place, so nothing is proven without them.
+        let globals = store.globals(&snapshot).await?;
+        let beside = self.copy_beside(store, &snapshot, operation, say).await?;
         let proven = async {
-            if purpose == Purpose::Use {
-                self.make_roles(store, &manifest).await?;
-            }
-            self.database.create_scratch(operation).await?;
-            self.load(store, &manifest, operation, purpose, beside.is_some(), say)
+            let mut notes = self.make_roles(&globals, purpose, operation).await?;
+            let original = snapshot.properties.as_ref();
+            notes.extend(self.database.create_scratch(operation, original).await?);
+            self.load(store, &snapshot, operation, purpose, beside.is_some(), say)
                 .await?;
             say(Progress::stage("comparing what was restored"));
-            self.compare(&manifest, operation).await
+            self.compare(&snapshot, operation).await?;
+            if purpose == Purpose::Use {
+                notes.extend(self.give_properties(&snapshot, operation).await?);
+            }
+            Ok(notes)
         };
         let proven = proven.await;
         drop(beside);
-        if let Err(e) = proven {
-            self.drop_copy(operation).await;
-            return Err(e);
+        match proven {
+            Ok(notes) => Ok(Restored { snapshot, notes }),
+            Err(e) => {
+                self.drop_copy(operation).await;
+                Err(e)
+            }
         }
-        Ok(manifest)
+    }
+
+    /// Gives the copy what belongs to a database itself: what the original had; of a snapshot that
+    /// does not know, what the live database has. Returns what is otherwise, a phrase each.
+    async fn give_properties(
+        &self,
+        manifest: &Manifest,
+        operation: Ulid,
+    ) -> Result<Vec<String>, SnapshotError> {
+        let wanted = match &manifest.properties {
+            Some(original) => Some(original.clone()),
+            None => self.database.live_properties().await?,
+        };
+        let Some(wanted) = wanted else {
+            return Ok(vec![]);
+        };
+        let mut notes = self.database.give_properties(operation, &wanted).await?;
+        if manifest.properties.is_some() && !wanted.subscriptions.is_empty() {
+            notes.push(format!(
+                "the subscription {} was not restored: two databases would both take what it brings",
+                wanted.subscriptions.join(", ")
+            ));
+        }
+        Ok(notes)
     }
 
     /// Drops the scratch database of something that failed already.
