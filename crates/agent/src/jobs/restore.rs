@@ -25,13 +25,6 @@ impl Task<'_> {
         place: Option<&Url>,
     ) -> Result<Done, Failure> {
         let node = self.node;
-        // On a new machine there is not even a database server yet, and where things went wrong it
-        // may be stopped or gone.
-        self.say(Progress::stage("bringing the base services up"));
-        let up = node.containers.base_up().await;
-        up.map_err(|e| failed("the base services did not come up", &e))?;
-        // Looked at before what takes long, and again before the app stops.
-        self.must_be_renamable(node.database.live_name()).await?;
         self.say(Progress::stage("looking for the snapshot"));
         let found = self.find(place, |manifest| manifest.id == snapshot).await?;
         let found = found.ok_or_else(|| {
@@ -41,6 +34,13 @@ impl Task<'_> {
             )
             .next("see which there are with `togather-ctl snapshot list`")
         })?;
+        // On a new machine there is not even a database server yet, and where things went wrong it
+        // may be stopped or gone.
+        self.say(Progress::stage("bringing the base services up"));
+        let up = node.containers.base_up().await;
+        up.map_err(|e| failed("the base services did not come up", &e))?;
+        // Looked at before what takes long, and again before the app stops.
+        self.must_be_renamable(node.database.live_name()).await?;
         self.must_have_room(&found).await?;
         let say = |progress| self.say(progress);
         let restored = node.snapshots.restore(place, snapshot, self.id, &say).await;

@@ -351,7 +351,7 @@ async fn losing_power_at_any_call_ends_on_one_database_with_the_app_on_it() {
 #[tokio::test]
 async fn losing_power_while_a_swap_is_taken_back_takes_it_back() {
     for fault in [Fault::CrashBefore, Fault::CrashAfter] {
-        for call in 0..60 {
+        for call in 0..80 {
             let world = world().await;
             world.spoil_on(RESTORED);
             world.inject(call, fault);
