@@ -32,6 +32,8 @@ mod postgres_server;
 mod restored;
 #[path = "snapshots/spooled.rs"]
 mod spooled;
+#[path = "snapshots/whole.rs"]
+mod whole;
 
 use std::{
     fs,

@@ -3,6 +3,7 @@
 mod catalogue;
 mod error;
 mod login;
+mod properties;
 mod roles;
 mod scratch;
 mod session;
@@ -26,6 +27,7 @@ pub(crate) use self::{
 };
 pub use self::{
     error::{DatabaseError, Refusal},
+    properties::{Privilege, Properties, Setting},
     swap::{replaced_by, replaced_name},
 };
 use crate::migrations::{self, Bookkeeping, MigrationError};
@@ -74,8 +76,23 @@ pub trait Database: Send + Sync {
     /// Whether the server has a database with this name.
     async fn exists(&self, database: &str) -> Result<bool, DatabaseError>;
 
+    /// Whether the server has a database with this name and nothing was ever written to it.
+    async fn is_empty(&self, database: &str) -> Result<bool, DatabaseError>;
+
+    /// What would keep the database with this name from being renamed, however long one waits: the
+    /// names of the transactions that were prepared in it and never ended.
+    async fn prepared_transactions(&self, database: &str) -> Result<Vec<String>, DatabaseError>;
+
+    /// The names of the subscriptions that bring what others publish into the database with this
+    /// name.
+    async fn subscriptions(&self, database: &str) -> Result<Vec<String>, DatabaseError>;
+
+    /// How much memory the server may take to build an index, in bytes.
+    async fn maintenance_memory(&self) -> Result<u64, DatabaseError>;
+
     /// Puts the database `incoming` in the live one's place, whose name becomes `outgoing`, both at
-    /// once. Ends everybody's sessions with either of them.
+    /// once. Where there is no live one, only `incoming` changes its name. Ends everybody's sessions
+    /// with either of them.
     async fn swap(&self, incoming: &str, outgoing: &str) -> Result<(), DatabaseError>;
 
     /// The databases that restores replaced, newest first.
@@ -197,27 +214,7 @@ impl Postgres {
 #[async_trait]
 impl Database for Postgres {
     async fn schema(&self) -> Result<Schema, DatabaseError> {
-        let mut connection = self.sessions.ask().await?;
-        let bookkeeping = Bookkeeping::find(&mut connection).await?;
-        if let Some((version, dirty)) = bookkeeping.version(&mut connection).await? {
-            return Ok(Schema::At { version, dirty });
-        }
-        let anyones: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') \
-               AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
-               AND c.relname <> 'schema_migrations' \
-               AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
-                               AND d.objid = c.oid AND d.deptype = 'e'))",
-        )
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(|e| DatabaseError::from_sqlx("the tables could not be looked at", e))?;
-        Ok(if anyones {
-            Schema::Unversioned
-        } else {
-            Schema::Empty
-        })
+        schema_of(&mut *self.sessions.ask().await?).await
     }
 
     async fn bytes(&self) -> Result<u64, DatabaseError> {
@@ -296,6 +293,32 @@ impl Database for Postgres {
         self.database_exists(database).await
     }
 
+    async fn is_empty(&self, database: &str) -> Result<bool, DatabaseError> {
+        if !self.database_exists(database).await? {
+            return Ok(false);
+        }
+        let mut session = self.session_in(database, "togather-agent").await?;
+        Ok(schema_of(&mut session).await? == Schema::Empty)
+    }
+
+    async fn prepared_transactions(&self, database: &str) -> Result<Vec<String>, DatabaseError> {
+        self.prepared_in(database).await
+    }
+
+    async fn subscriptions(&self, database: &str) -> Result<Vec<String>, DatabaseError> {
+        self.subscriptions_in(database).await
+    }
+
+    async fn maintenance_memory(&self) -> Result<u64, DatabaseError> {
+        let kilobytes: i64 = sqlx::query_scalar(
+            "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'",
+        )
+        .fetch_one(&mut self.aside().await?)
+        .await
+        .map_err(|e| DatabaseError::from_sqlx("the server's settings could not be read", e))?;
+        Ok(kilobytes.unsigned_abs() << 10)
+    }
+
     async fn swap(&self, incoming: &str, outgoing: &str) -> Result<(), DatabaseError> {
         self.swap_databases(incoming, outgoing).await
     }
@@ -306,6 +329,39 @@ impl Database for Postgres {
 
     async fn drop_replaced(&self, database: &str) -> Result<(), DatabaseError> {
         self.drop_replaced_database(database).await
+    }
+}
+
+/// The state of the schema in the database this connection is in.
+async fn schema_of(connection: &mut PgConnection) -> Result<Schema, DatabaseError> {
+    let bookkeeping = Bookkeeping::find(connection).await?;
+    if let Some((version, dirty)) = bookkeeping.version(connection).await? {
+        return Ok(Schema::At { version, dirty });
+    }
+    let anyones: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') \
+           AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+           AND c.relname <> 'schema_migrations' \
+           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
+                           AND d.objid = c.oid AND d.deptype = 'e'))",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(|e| DatabaseError::from_sqlx("the tables could not be looked at", e))?;
+    Ok(if anyones {
+        Schema::Unversioned
+    } else {
+        Schema::Empty
+    })
+}
+
+/// A text as SQL: quoted, so that any text is only a text, however the server reads backslashes.
+pub(crate) fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    match doubled.contains('\\') {
+        true => format!("E'{}'", doubled.replace('\\', "\\\\")),
+        false => format!("'{doubled}'"),
     }
 }
 

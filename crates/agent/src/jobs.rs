@@ -15,7 +15,10 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{Stream, stream};
 use togather_model::{Failure, FailureKind, SnapshotEvent, Ulid};
@@ -43,6 +46,16 @@ pub struct Jobs {
     current: Arc<watch::Sender<Option<Job>>>,
     under_way: TaskTracker,
     stopping: CancellationToken,
+    /// The interrupted job that is being put in order.
+    settling: Arc<Mutex<Option<Settling>>>,
+}
+
+/// An interrupted job being put in order.
+struct Settling {
+    left: Interrupted,
+    /// Somebody wants a restore instead.
+    superseded: CancellationToken,
+    over: CancellationToken,
 }
 
 /// What came of a job.
@@ -112,6 +125,7 @@ impl Jobs {
             current: Arc::new(watch::Sender::new(None)),
             under_way: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            settling: Arc::default(),
         }
     }
 
@@ -168,7 +182,7 @@ impl Jobs {
         if let Some(typed) = typed {
             self.must_be_live(typed)?;
         }
-        if matches!(work, Work::Restore { .. } | Work::UndoRestore) {
+        if matches!(work, Work::Restore { .. } | Work::UndoRestore { .. }) {
             leases::must_be_free_for(&self.node, operator).await?;
         }
         let job = Job {
@@ -184,14 +198,43 @@ impl Jobs {
             snapshot: None,
             forgotten: vec![],
         };
-        match state.begin_job(&job, &work, &self.node.name).await {
+        let mut begun = state.begin_job(&job, &work, &self.node.name).await;
+        let mut left = None;
+        if matches!(
+            (&begun, &work),
+            (Err(StateError::Busy), Work::Restore { .. })
+        ) {
+            left = self.supersede().await;
+            if left.is_some() {
+                begun = state.begin_job(&job, &work, &self.node.name).await;
+            }
+        }
+        match begun {
             Ok(begun) => log::tell(&begun),
             Err(StateError::Busy) => return Err(self.busy().await),
             Err(error) => return Err(unreadable(&error)),
         }
         self.current.send_replace(Some(job.clone()));
-        self.carry_out(job.clone(), work);
+        self.carry_out(job.clone(), work, left);
         Ok(job)
+    }
+
+    /// Gives up putting an interrupted job in order, and returns it: while the database server does
+    /// not come up, that never ends, and a restore is what brings it up. Not where databases may
+    /// have changed places half.
+    async fn supersede(&self) -> Option<Interrupted> {
+        let settling = {
+            let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+            settling.take_if(|settling| !settling.left.job.swaps())
+        };
+        let Settling {
+            left,
+            superseded,
+            over,
+        } = settling?;
+        superseded.cancel();
+        over.cancelled().await;
+        Some(left)
     }
 
     fn must_be_live(&self, typed: &str) -> Result<(), Failure> {
@@ -221,12 +264,13 @@ impl Jobs {
         }
     }
 
-    fn carry_out(&self, job: Job, work: Work) {
+    /// `left` is an interrupted job that this one did not wait for; it is put in order afterwards.
+    fn carry_out(&self, job: Job, work: Work, left: Option<Interrupted>) {
         let this = self.clone();
         self.under_way.spawn(async move {
             let task = this.task(job.id);
             // A swap is brought to its end; what only reads or adds may be broken off.
-            let may_break_off = !matches!(work, Work::Restore { .. } | Work::UndoRestore);
+            let may_break_off = !matches!(work, Work::Restore { .. } | Work::UndoRestore { .. });
             let done = tokio::select! {
                 done = Box::pin(task.carry_out(&work)) => done,
                 () = this.stopping.cancelled(), if may_break_off => {
@@ -238,6 +282,11 @@ impl Jobs {
                     }
                 }
             };
+            if let Some(left) = left
+                && let Err(failure) = this.task(left.job.id).put_in_order(&left).await
+            {
+                tracing::warn!(job = %left.job.id, %failure, "what it left is not cleared away");
+            }
             this.end(job, done).await;
         });
     }
@@ -268,25 +317,38 @@ impl Jobs {
         };
         let (this, job) = (self.clone(), interrupted.job.clone());
         self.current.send_replace(Some(job.clone()));
+        let (superseded, over) = (CancellationToken::new(), CancellationToken::new());
+        let settling = Settling {
+            left: interrupted.clone(),
+            superseded: superseded.clone(),
+            over: over.clone(),
+        };
+        *self.settling.lock().unwrap_or_else(PoisonError::into_inner) = Some(settling);
         self.under_way.spawn(async move {
             let job = interrupted.job.clone();
             let task = this.task(job.id);
             task.say(Progress::stage(
                 "putting in order what an interruption left",
             ));
-            let ended = loop {
-                match Box::pin(task.put_in_order(&interrupted)).await {
-                    Ok(ended) => break ended,
-                    Err(failure) => {
-                        tracing::warn!(job = %job.id, %failure, "not in order yet; trying again");
+            let settled = async {
+                loop {
+                    match Box::pin(task.put_in_order(&interrupted)).await {
+                        Ok(ended) => break ended,
+                        Err(failure) => {
+                            tracing::warn!(job = %job.id, %failure, "not in order yet; trying again");
+                        }
                     }
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(RETRY) => {}
-                    () = this.stopping.cancelled() => return,
+                    tokio::time::sleep(RETRY).await;
                 }
             };
+            let ended = tokio::select! {
+                ended = settled => ended,
+                () = superseded.cancelled() => Err(resume::superseded(job.id)),
+                () = this.stopping.cancelled() => return,
+            };
             this.end(job, ended).await;
+            *this.settling.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            over.cancel();
         });
         Ok(Some(job))
     }

@@ -19,9 +19,9 @@ use futures::StreamExt;
 use sqlx::{AssertSqlSafe, Connection, Either, PgConnection};
 use togather_model::Migration;
 
-pub(crate) use self::bookkeeping::Bookkeeping;
 pub use self::error::{Aftermath, MigrationError, Place};
-use self::{aftermath::Remains, error::Stop, lock::take_lock, statements::Statements};
+use self::{aftermath::Remains, error::Stop, lock::take_lock};
+pub(crate) use self::{bookkeeping::Bookkeeping, statements::Statements};
 use crate::database::{Catalogue, DatabaseError, Migrated, Postgres};
 
 /// The longest pause between two tries to get a lock.

@@ -18,6 +18,10 @@ use crate::{
     traffic::Traffic,
 };
 
+/// What restoring a snapshot takes beside the memory for building two indexes at once: its programs
+/// and their sessions.
+const RESTORE_MEMORY: u64 = 128 << 20;
+
 /// Everything a deployment touches.
 #[derive(Clone)]
 pub struct Node {
@@ -37,7 +41,7 @@ pub struct Node {
     pub database: Arc<dyn Database>,
     /// The snapshot store.
     pub snapshots: Arc<dyn Snapshots>,
-    /// Clock and disk.
+    /// Clock, disk and memory.
     pub host: Arc<dyn Host>,
     /// What the node remembers.
     pub state: State,
@@ -227,6 +231,36 @@ impl Node {
             }
         }
         Ok(targets)
+    }
+
+    /// Refuses to restore a snapshot, to prove it or to use it, where that would push the live
+    /// service out of memory.
+    ///
+    /// # Errors
+    /// There is too little, or it could not be measured.
+    pub async fn must_have_memory(&self) -> Result<(), Failure> {
+        let failed = |what: &str, e: &dyn std::error::Error| {
+            Failure::caused_by(FailureKind::Other, what, e)
+                .next("look at `free -m` and the database's logs on the node")
+        };
+        let index = self.database.maintenance_memory().await;
+        let index = index.map_err(|e| failed("the database's settings could not be read", &e))?;
+        let available = self.host.memory_available();
+        let available =
+            available.map_err(|e| failed("the free memory could not be measured", &e))?;
+        let needed = 2 * index + RESTORE_MEMORY;
+        if available >= needed {
+            return Ok(());
+        }
+        let what = format!(
+            "there is too little memory to restore a snapshot beside the live database: {} MiB are available, {} MiB are needed",
+            available >> 20,
+            needed >> 20
+        );
+        Err(Failure::new(FailureKind::Other, what).next(format!(
+            "stop what else takes memory, or lower PostgreSQL's `maintenance_work_mem`, which is {} MiB",
+            index >> 20
+        )))
     }
 
     /// Whether the app in this slot answers healthy, as this commit.

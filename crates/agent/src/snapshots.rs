@@ -90,7 +90,7 @@ pub trait Snapshots: Send + Sync {
         snapshot: Ulid,
         operation: Ulid,
         on_progress: Say<'_>,
-    ) -> Result<Manifest, SnapshotError>;
+    ) -> Result<Restored, SnapshotError>;
 
     /// Where PostgreSQL's programs run, for people.
     fn place_of_programs(&self) -> String;
@@ -150,6 +150,15 @@ pub struct Pruned {
     pub forgotten: Vec<String>,
     /// What it could not do, or could not make sense of.
     pub failure: Option<SnapshotError>,
+}
+
+/// A snapshot that was restored beside the live database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The snapshot.
+    pub snapshot: Manifest,
+    /// What is otherwise than it was when the snapshot was taken, a phrase each.
+    pub notes: Vec<String>,
 }
 
 /// Where snapshots go, what makes them, and which are kept.
@@ -281,7 +290,7 @@ impl Snapshots for Dumps {
         let proof = Purpose::Proof;
         let proven = self.restore_and_compare(store, snapshot, operation, proof, on_progress);
         let mut proven = match proven.await {
-            Ok(proven) => proven,
+            Ok(proven) => proven.snapshot,
             Err(e) => {
                 Self::doubt(store, snapshot, &e).await;
                 return Err(e);
@@ -323,7 +332,7 @@ impl Snapshots for Dumps {
         snapshot: Ulid,
         operation: Ulid,
         on_progress: Say<'_>,
-    ) -> Result<Manifest, SnapshotError> {
+    ) -> Result<Restored, SnapshotError> {
         let store = match place {
             Some(place) => Store::at(place, None)?,
             None => self.holding(snapshot).await.clone(),
@@ -340,7 +349,7 @@ impl Snapshots for Dumps {
             }
         };
         // It has just been proven; another node's marks are not ours to make.
-        if own && let Err(error) = Self::mark_verified(&store, &mut restored).await {
+        if own && let Err(error) = Self::mark_verified(&store, &mut restored.snapshot).await {
             tracing::warn!(%error, "a restored snapshot could not be marked as verified");
         }
         Ok(restored)

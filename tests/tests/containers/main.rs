@@ -316,7 +316,7 @@ async fn a_program_beside_a_service_is_streamed_both_ways() {
         assert!(right, "the bytes that came are not those that went");
         assert_eq!(process.exit_code.await.unwrap(), 0);
 
-        let command = words(&["sh", "-c", "echo $NAME; echo bad >&2; exit 5"]);
+        let command = words(&["sh", "-c", "echo $NAME; nice; echo bad >&2; exit 5"]);
         let environment = [("NAME".to_owned(), "a value".to_owned())];
         let mut process = docker.exec("db", &command, &environment).await.unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -326,7 +326,7 @@ async fn a_program_beside_a_service_is_streamed_both_ways() {
                 Output::Stderr(bytes) => err.extend_from_slice(&bytes),
             }
         }
-        assert_eq!((&*out, &*err), (&b"a value\n"[..], &b"bad\n"[..]));
+        assert_eq!((&*out, &*err), (&b"a value\n10\n"[..], &b"bad\n"[..]));
         assert_eq!(process.exit_code.await.unwrap(), 5);
 
         let error = docker.exec("cache", &words(&["true"]), &[]).await.err();

@@ -85,7 +85,10 @@ async fn killed_in_the_middle_of_a_restore_it_leaves_what_the_next_job_clears_aw
         let job = new_id();
         let restore = async {
             match live {
-                true => shelf.dumps.restore(None, taken.id, job, &say).await,
+                true => {
+                    let restored = shelf.dumps.restore(None, taken.id, job, &say).await;
+                    restored.map(|restored| restored.snapshot)
+                }
                 false => shelf.dumps.prove(taken.id, job, &say).await,
             }
         };

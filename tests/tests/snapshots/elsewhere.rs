@@ -293,11 +293,12 @@ async fn programs_of_another_major_version_are_refused_before_anything() {
     assert_eq!(shelf.files(), [""; 0]);
     let taken = shelf.create().await;
     let operation = new_id();
-    for error in [
+    let restored = older.restore(None, taken.id, operation, &|_| ()).await;
+    for ended in [
         older.prove(taken.id, operation, &|_| ()).await,
-        older.restore(None, taken.id, operation, &|_| ()).await,
+        restored.map(|restored| restored.snapshot),
     ] {
-        assert!(matches!(error, Err(SnapshotError::DoesNotFit { .. })));
+        assert!(matches!(ended, Err(SnapshotError::DoesNotFit { .. })));
     }
     shelf.assert_no_scratch(operation).await;
     let _ = engine

@@ -144,7 +144,7 @@ async fn what_an_older_server_holds_is_proven_there_and_restored_on_a_newer_one(
     let job = new_id();
     let from = place(&older.folder);
     let restored = newer.dumps.restore(Some(&from), taken.id, job, &|_| ());
-    assert_eq!(restored.await.unwrap().rows["public.events"], 3000);
+    assert_eq!(restored.await.unwrap().snapshot.rows["public.events"], 3000);
     let mut copy = newer.database.server.connect(&scratch_name(job)).await;
     let near: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM places WHERE alias = 'none' AND ST_DWithin(at, ST_MakePoint(1, 1)::geography, 10)",

@@ -54,7 +54,7 @@ async fn a_restore_is_row_for_row_and_so_is_the_way_back() {
 
     let job = new_id();
     let restored = shelf.dumps.restore(None, taken.id, job, &|_| ()).await;
-    assert!(restored.unwrap().verified_at.is_some());
+    assert!(restored.unwrap().snapshot.verified_at.is_some());
     assert_eq!(shelf.live_rows().await, after, "restored beside");
     let (beside, aside) = (scratch_name(job), shelf.replaced(job));
     // A session of somebody's is open all the while, and asked for twice it is done once.
@@ -101,7 +101,11 @@ async fn owners_and_privileges_come_back_with_roles_that_were_gone() {
         .await;
     let job = new_id();
     let restored = shelf.dumps.restore(None, taken.id, job, &|_| ()).await;
-    restored.unwrap();
+    let notes = restored.unwrap().notes;
+    let needs_password = notes
+        .iter()
+        .any(|note| note.contains("without a password") && note.contains("\"guest\""));
+    assert!(needs_password, "{notes:?}");
     let mut copy = shelf.database.server.connect(&scratch_name(job)).await;
     let owner: String =
         sqlx::query_scalar("SELECT tableowner::text FROM pg_tables WHERE tablename = 'days'")
@@ -139,7 +143,7 @@ async fn another_nodes_place_can_be_restored_from_and_is_left_as_it_is() {
         std::slice::from_ref(&taken)
     );
     let restored = dumps.restore(Some(&place), taken.id, job, &|_| ()).await;
-    assert_eq!(restored.unwrap().rows, taken.rows);
+    assert_eq!(restored.unwrap().snapshot.rows, taken.rows);
     assert_eq!(shelf.files(), files);
     shelf.postgres.drop_scratch(job).await.unwrap();
 }

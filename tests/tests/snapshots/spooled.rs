@@ -160,7 +160,10 @@ async fn what_waits_in_the_spool_can_be_proven_and_restored_from_there() {
     for restore in [false, true] {
         let operation = new_id();
         let proven = match restore {
-            true => away.dumps.restore(None, taken.id, operation, &|_| ()).await,
+            true => {
+                let restored = away.dumps.restore(None, taken.id, operation, &|_| ()).await;
+                restored.map(|restored| restored.snapshot)
+            }
             false => away.dumps.prove(taken.id, operation, &|_| ()).await,
         };
         assert!(proven.unwrap().verified_at.is_some());

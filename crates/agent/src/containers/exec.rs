@@ -13,8 +13,8 @@ use super::ContainersError;
 /// What can run a program beside a service.
 #[async_trait]
 pub trait Exec: Send + Sync {
-    /// Starts a program inside the running container of this Compose service: no shell, arguments
-    /// only. `environment` is added to the container's own.
+    /// Starts a program inside the running container of this Compose service, at a low priority: no
+    /// shell, arguments only. `environment` is added to the container's own.
     async fn exec(
         &self,
         service: &str,

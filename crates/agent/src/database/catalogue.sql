@@ -41,7 +41,9 @@ FROM relations r
 
 UNION ALL
 SELECT 'column', r.name || '.' || a.attname,
-       concat_ws(' ', row_number() OVER (PARTITION BY r.oid ORDER BY a.attnum),
+       -- A column that was added to a parent comes after a child's own ones, but before them in a copy.
+       concat_ws(' ', CASE WHEN a.attinhcount = 0 OR r.relispartition
+                      THEN row_number() OVER (PARTITION BY r.oid, a.attinhcount = 0 OR r.relispartition ORDER BY a.attnum) END,
                  format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
                  (SELECT c.collname FROM pg_collation c WHERE c.oid = a.attcollation)),
        coalesce(pg_get_expr(d.adbin, d.adrelid), '')
@@ -66,7 +68,7 @@ JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_am am ON am.oid = c.relam
 
 UNION ALL
-SELECT 'constraint', coalesce(r.name, t.typname) || '.' || k.conname,
+SELECT 'constraint', coalesce(r.name, s.nspname || '.' || t.typname) || '.' || k.conname,
        concat_ws(' ', k.contype, k.convalidated, k.condeferrable, k.condeferred,
                  nullif(k.confrelid, 0)::regclass::text,
                  (SELECT string_agg(a.attname, ', ' ORDER BY c.place)
@@ -77,6 +79,7 @@ FROM pg_constraint k
 LEFT JOIN relations r ON r.oid = k.conrelid
 LEFT JOIN pg_type t ON t.oid = k.contypid AND t.typnamespace IN (SELECT oid FROM spaces)
       AND NOT EXISTS (SELECT FROM members m WHERE m.classid = 'pg_type'::regclass AND m.objid = t.oid)
+LEFT JOIN spaces s ON s.oid = t.typnamespace
 -- Newer versions hold NOT NULL as constraints as well; it is told with the column and the domain.
 WHERE (r.oid IS NOT NULL OR t.oid IS NOT NULL) AND k.contype <> 'n'
 

@@ -6,47 +6,59 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use togather_model::Ulid;
 use tokio::time::Instant;
 
-use super::{Postgres, SCRATCH, error::DatabaseError, quoted, scratch_name};
+use super::{Postgres, Properties, SCRATCH, error::DatabaseError, quoted, scratch_name};
 
 /// How long the sessions of an abandoned program may take to end.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// The statement that makes an empty database that sorts and encodes text as the current one does.
-/// Made from `template0`: what somebody added to `template1` must not meet what is restored.
-/// Through JSON, because the columns for locales differ between versions of the server.
-const CREATE_LIKE_CURRENT: &str = "
-SELECT format('CREATE DATABASE %I TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L',
-              $1, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype)
-    || CASE d.datlocprovider
-       WHEN 'i' THEN format(' LOCALE_PROVIDER icu ICU_LOCALE %L',
-                            coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'))
-       WHEN 'b' THEN format(' LOCALE_PROVIDER builtin BUILTIN_LOCALE %L', to_jsonb(d) ->> 'datlocale')
-       ELSE ' LOCALE_PROVIDER libc' END
-FROM pg_database d WHERE d.datname = current_database()";
-
 impl Postgres {
-    /// Makes this operation's scratch database, empty, in place of one there may be.
+    /// Makes this operation's scratch database, empty, in place of one there may be. It sorts and
+    /// encodes text as the live database does; where there is none, as the one it is to be a copy of
+    /// did. Nobody but the agent's role may connect to it. Returns what is otherwise than it should
+    /// be, if anything.
     ///
     /// # Errors
     /// The server cannot be reached, or refuses.
-    pub(crate) async fn create_scratch(&self, operation: Ulid) -> Result<(), DatabaseError> {
-        let failed = |e| DatabaseError::from_sqlx("the scratch database could not be created", e);
-        let mut connection = self.session("togather-agent").await?;
-        drop_database(&mut connection, &scratch_name(operation)).await?;
-        let create: String = sqlx::query_scalar(CREATE_LIKE_CURRENT)
-            .bind(scratch_name(operation))
-            .fetch_one(&mut connection)
-            .await
-            .map_err(failed)?;
-        sqlx::raw_sql(AssertSqlSafe(create))
-            .execute(&mut connection)
-            .await
-            .map_err(failed)?;
-        Ok(())
+    pub(crate) async fn create_scratch(
+        &self,
+        operation: Ulid,
+        original: Option<&Properties>,
+    ) -> Result<Option<String>, DatabaseError> {
+        let doing = "the scratch database could not be created";
+        let scratch = scratch_name(operation);
+        // The live database may be gone, or be broken so that nobody can open it.
+        let mut connection = self.aside().await?;
+        drop_database(&mut connection, &scratch).await?;
+        let live = Properties::read(&mut connection, self.name()).await?;
+        let bare = format!("CREATE DATABASE {} TEMPLATE template0", quoted(&scratch));
+        let create = match (&live, original) {
+            (Some(like), _) | (None, Some(like)) => like.create_statement(&scratch),
+            (None, None) => bare.clone(),
+        };
+        let mut otherwise = None;
+        match run(&mut connection, doing, create).await {
+            // What another server's machine knew, this one's need not.
+            Err(DatabaseError::Refused { source, .. }) if live.is_none() && original.is_some() => {
+                otherwise = Some(format!(
+                    "it sorts text as this server does by itself, because {}",
+                    source.message
+                ));
+                run(&mut connection, doing, bare).await?;
+            }
+            created => created?,
+        }
+        let revoke = format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", quoted(&scratch));
+        run(&mut connection, doing, revoke).await?;
+        if original.is_some_and(|original| original.lacks_public_schema) {
+            let mut inside = self.session_in(&scratch, "togather-agent").await?;
+            run(&mut inside, doing, "DROP SCHEMA IF EXISTS public".into()).await?;
+        }
+        Ok(otherwise)
     }
 
     pub(super) async fn drop_scratch_database(&self, operation: Ulid) -> Result<(), DatabaseError> {
-        drop_database(&mut self.aside().await?, &scratch_name(operation)).await
+        drop_database(&mut self.aside().await?, &scratch_name(operation)).await?;
+        self.drop_stand_ins(operation).await
     }
 
     /// The operations that have a scratch database on this server, whoever's they are.
@@ -73,7 +85,7 @@ impl Postgres {
     pub(crate) async fn end_sessions(&self, application: &str) -> Result<(), DatabaseError> {
         let doing = "an abandoned program's session could not be ended";
         let failed = |e| DatabaseError::from_sqlx(doing, e);
-        let mut connection = self.session("togather-agent").await?;
+        let mut connection = self.aside().await?;
         let deadline = Instant::now() + ENDING;
         loop {
             let ended = sqlx::query(
@@ -99,9 +111,18 @@ impl Postgres {
 
 async fn drop_database(connection: &mut PgConnection, name: &str) -> Result<(), DatabaseError> {
     let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
-    sqlx::raw_sql(AssertSqlSafe(drop))
+    let doing = "the scratch database could not be dropped";
+    run(connection, doing, drop).await
+}
+
+async fn run(
+    connection: &mut PgConnection,
+    doing: &'static str,
+    statement: String,
+) -> Result<(), DatabaseError> {
+    sqlx::raw_sql(AssertSqlSafe(statement))
         .execute(connection)
         .await
-        .map_err(|e| DatabaseError::from_sqlx("the scratch database could not be dropped", e))?;
+        .map_err(|e| DatabaseError::from_sqlx(doing, e))?;
     Ok(())
 }

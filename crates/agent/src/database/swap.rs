@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use togather_model::Ulid;
+use togather_model::{Digest, Ulid};
 use tokio::time::Instant;
 
 use super::{Postgres, error::DatabaseError, quoted};
@@ -20,13 +20,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Databases that every server has, and that nobody swaps.
 const ASIDE: [&str; 2] = ["postgres", "template1"];
 
-/// The name a database gets when this job replaces it; of a very long name, its beginning.
+/// The name a database gets when this job replaces it; of a very long name, its beginning and what
+/// tells it from others with the same beginning.
 #[must_use]
 pub fn replaced_name(database: &str, job: Ulid) -> String {
     let id = job.to_string().to_lowercase();
     let room = LONGEST_NAME - REPLACED.len() - id.len();
-    let stem = &database[..database.floor_char_boundary(room)];
-    format!("{stem}{REPLACED}{id}")
+    if database.len() <= room {
+        return format!("{database}{REPLACED}{id}");
+    }
+    let digest = Digest::of(database.as_bytes()).hex();
+    let tail = &digest[..8];
+    let stem = &database[..database.floor_char_boundary(room - 1 - tail.len())];
+    format!("{stem}_{tail}{REPLACED}{id}")
 }
 
 /// The job that replaced the database with this name, if it is one that was replaced.
@@ -38,12 +44,17 @@ pub fn replaced_by(database: &str) -> Option<Ulid> {
 
 impl Postgres {
     /// A session that no swap ends.
-    pub(super) async fn aside(&self) -> Result<PgConnection, DatabaseError> {
-        let [first, second] = ASIDE;
-        match self.session_in(first, "togather-agent").await {
-            Ok(session) => Ok(session),
+    pub(crate) async fn aside(&self) -> Result<PgConnection, DatabaseError> {
+        // Nobody renames the database they are in, and either of these may be the live one.
+        let mut aside = ASIDE.into_iter().filter(|name| *name != self.name());
+        let first = aside.next().unwrap_or(ASIDE[0]);
+        match (self.session_in(first, "togather-agent").await, aside.next()) {
+            (Ok(session), _) => Ok(session),
             // Some drop the one; the other is always there.
-            Err(error) => (self.session_in(second, "togather-agent").await).map_err(|_| error),
+            (Err(error), Some(second)) => {
+                (self.session_in(second, "togather-agent").await).map_err(|_| error)
+            }
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -59,6 +70,27 @@ impl Postgres {
             .await
             .map_err(|e| DatabaseError::from_sqlx("the size could not be asked for", e))?;
         Ok(bytes.unsigned_abs())
+    }
+
+    pub(super) async fn prepared_in(&self, name: &str) -> Result<Vec<String>, DatabaseError> {
+        sqlx::query_scalar(
+            "SELECT gid FROM pg_prepared_xacts WHERE database = $1 ORDER BY prepared",
+        )
+        .bind(name)
+        .fetch_all(&mut self.aside().await?)
+        .await
+        .map_err(|e| DatabaseError::from_sqlx("the prepared transactions could not be listed", e))
+    }
+
+    pub(super) async fn subscriptions_in(&self, name: &str) -> Result<Vec<String>, DatabaseError> {
+        sqlx::query_scalar(
+            "SELECT s.subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+             WHERE d.datname = $1 ORDER BY 1",
+        )
+        .bind(name)
+        .fetch_all(&mut self.aside().await?)
+        .await
+        .map_err(|e| DatabaseError::from_sqlx("the subscriptions could not be listed", e))
     }
 
     pub(super) async fn swap_databases(
@@ -79,8 +111,8 @@ impl Postgres {
         }
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let renamed = rename_both(&mut session, self.name(), incoming, outgoing).await;
-            let Err(error) = renamed else {
+            let Err(error) = rename_both(&mut session, self.name(), incoming, outgoing).await
+            else {
                 return Ok(());
             };
             let error = DatabaseError::from_sqlx(doing, error);
@@ -111,6 +143,18 @@ impl Postgres {
             return Err(DatabaseError::Broken {
                 doing,
                 source: format!("{name} is not one that was replaced").into(),
+            });
+        }
+        let subscriptions = self.subscriptions_in(name).await?;
+        if !subscriptions.is_empty() {
+            return Err(DatabaseError::Broken {
+                doing,
+                source: format!(
+                    "{name} still has the subscription {}; in it, run `ALTER SUBSCRIPTION … DISABLE`, \
+                     `ALTER SUBSCRIPTION … SET (slot_name = NONE)` and `DROP SUBSCRIPTION …`",
+                    subscriptions.join(", ")
+                )
+                .into(),
             });
         }
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
@@ -147,7 +191,13 @@ async fn rename_both(
     .bind(incoming)
     .execute(&mut *both)
     .await?;
-    for (from, to) in [(live, outgoing), (incoming, live)] {
+    let there: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(live)
+            .fetch_one(&mut *both)
+            .await?;
+    let renamings = [(live, outgoing), (incoming, live)];
+    for (from, to) in renamings.into_iter().skip(usize::from(!there)) {
         let rename = format!("ALTER DATABASE {} RENAME TO {}", quoted(from), quoted(to));
         sqlx::raw_sql(AssertSqlSafe(rename))
             .execute(&mut *both)
@@ -169,6 +219,8 @@ mod tests {
         let long = replaced_name(&"ü".repeat(40), job);
         assert!(long.len() <= LONGEST_NAME, "{long}");
         assert_eq!(replaced_by(&long), Some(job));
+        let other = replaced_name(&"ü".repeat(41), job);
+        assert_ne!(long, other, "each has its own");
         assert_eq!(replaced_by("togather"), None);
     }
 }

@@ -128,6 +128,7 @@ impl Deployment<'_> {
 
     /// Dumps, stores and proves: only a snapshot that was restored lets a migration run.
     async fn snapshot(&self) -> Result<String, Failure> {
+        self.node.must_have_memory().await?;
         let failed = |what: &str, e: &dyn std::error::Error| {
             Failure::caused_by(FailureKind::Other, what, e)
                 .next("nothing was migrated; look at the database's disk, and at `snapshots` in agent.yml")

@@ -6,18 +6,36 @@ use tokio::time::Instant;
 use super::Swap;
 use crate::{health::Answer, node::Node};
 
-/// The slots whose app runs now, and the live one with the commit that answers in it.
-pub(super) async fn look(node: &Node) -> Result<(Vec<Slot>, Option<(Slot, String)>), Failure> {
+/// How the app stands.
+pub(super) struct Standing {
+    /// The slots where it runs, and the live one.
+    pub(super) running: Vec<Slot>,
+    /// The live slot with the commit that answers in it.
+    pub(super) live: Option<(Slot, String)>,
+    /// Whether the live version is healthy.
+    pub(super) is_healthy: bool,
+}
+
+pub(super) async fn look(node: &Node) -> Result<Standing, Failure> {
+    let live = node.live().await?.map(|live| (live.slot, live.git_commit));
     let mut running = Vec::new();
     for slot in Slot::ALL {
         let held = node.containers.slot(slot).await;
         let held = held.map_err(|e| docker("the slots could not be looked at", &e))?;
-        if held.is_some_and(|held| held.running) {
+        let is_live = live.as_ref().is_some_and(|(live, _)| *live == slot);
+        if is_live || held.is_some_and(|held| held.running) {
             running.push(slot);
         }
     }
-    let live = node.live().await?;
-    Ok((running, live.map(|live| (live.slot, live.git_commit))))
+    let is_healthy = match &live {
+        Some((slot, git_commit)) => node.is_healthy(*slot, git_commit).await,
+        None => false,
+    };
+    Ok(Standing {
+        running,
+        live,
+        is_healthy,
+    })
 }
 
 /// Lets requests under way finish, then stops everything of the app. The public path answers 503.
@@ -37,17 +55,33 @@ pub(super) async fn stop(node: &Node, swap: &Swap) -> Result<(), Failure> {
 
 /// Starts what ran, waits until the live version is healthy, and gives it the traffic again.
 pub(super) async fn start(node: &Node, swap: &Swap) -> Result<(), Failure> {
+    restart(node, swap).await?;
+    if let Some((slot, git_commit)) = &swap.live {
+        await_healthy(node, *slot, git_commit).await?;
+    }
+    give_traffic(node, swap).await
+}
+
+/// The same where the live version cannot be asked to be healthy: it gets the traffic again however
+/// it is. Returns why it was not even started, if it was not.
+pub(super) async fn start_as_it_is(node: &Node, swap: &Swap) -> Result<Option<Failure>, Failure> {
+    let not_started = restart(node, swap).await.err();
+    give_traffic(node, swap).await?;
+    Ok(not_started)
+}
+
+async fn restart(node: &Node, swap: &Swap) -> Result<(), Failure> {
     for slot in &swap.running {
         let started = node.containers.restart_slot(*slot).await;
         started.map_err(|e| docker("the app could not be started again", &e))?;
     }
-    let Some((slot, git_commit)) = &swap.live else {
+    Ok(())
+}
+
+async fn give_traffic(node: &Node, swap: &Swap) -> Result<(), Failure> {
+    let Some((slot, _)) = &swap.live else {
         return Ok(());
     };
-    // One that did not run before proves nothing by not running now.
-    if swap.running.contains(slot) {
-        await_healthy(node, *slot, git_commit).await?;
-    }
     let switched = node.traffic.switch(Some(*slot)).await;
     switched.map_err(|e| proxy("traffic could not be given back to the app", &e))
 }

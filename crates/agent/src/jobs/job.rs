@@ -58,8 +58,11 @@ pub enum Work {
         /// Another place than the node's own.
         place: Option<Url>,
     },
-    /// Put the database that the last restore replaced back.
-    UndoRestore,
+    /// Put a database that a restore replaced back.
+    UndoRestore {
+        /// Its name; `None`: the one that was replaced last.
+        replaced: Option<String>,
+    },
     /// Forget what nothing asks to keep.
     Prune,
 }
@@ -96,7 +99,7 @@ impl Work {
             Self::Create(_) => JobKind::Create,
             Self::Verify(_) => JobKind::Verify,
             Self::Restore { .. } => JobKind::Restore,
-            Self::UndoRestore => JobKind::UndoRestore,
+            Self::UndoRestore { .. } => JobKind::UndoRestore,
             Self::Prune => JobKind::Prune,
         }
     }
@@ -111,16 +114,25 @@ pub struct Swap {
     pub incoming: String,
     /// The name the live one gets.
     pub outgoing: String,
-    /// The live one holds nothing, and need not be kept.
+    /// The live one held nothing when this was written; if it still does, it need not be kept.
     pub outgoing_is_empty: bool,
     /// The incoming one was made for this, and is dropped if the swap is taken back.
     pub incoming_is_scratch: bool,
-    /// The slots whose app ran.
+    /// The slots whose app is stopped and started again: those where it ran, and the live one
+    /// whatever it did (an app in a crash loop may come up at any moment).
     pub running: Vec<Slot>,
     /// The slot that got the traffic, and the commit that has to answer in it.
     pub live: Option<(Slot, String)>,
+    /// The live version was healthy. One that was not cannot be asked to be so when the swap is
+    /// taken back.
+    #[serde(default)]
+    pub was_healthy: bool,
     /// The app was not healthy on the incoming database: the swap is being taken back.
     pub taking_back: Option<Failure>,
+    /// There is no database from before to go back to: there was none, or it held nothing and is
+    /// gone.
+    #[serde(default)]
+    pub is_all_there_is: bool,
 }
 
 /// A job that was under way when the agent ended.

@@ -13,7 +13,7 @@ use url::Url;
 use super::{Done, Swap, Task, app, unreadable, write_ending};
 use crate::{
     database::{DatabaseError, replaced_name, scratch_name},
-    snapshots::{Manifest, Progress},
+    snapshots::{Manifest, Progress, Restored},
 };
 
 /// A restored database is this much larger than its dump where the manifest does not say its size.
@@ -28,13 +28,6 @@ impl Task<'_> {
     ) -> Result<Done, Failure> {
         let node = self.node;
         self.settle_stuck().await?;
-        // On a new machine there is not even a database server yet.
-        let exists = node.has_database().await;
-        if !exists.map_err(|e| failed("the base services could not be looked at", &e))? {
-            self.say(Progress::stage("bringing the base services up"));
-            let up = node.containers.base_up().await;
-            up.map_err(|e| failed("the base services did not come up", &e))?;
-        }
         self.say(Progress::stage("looking for the snapshot"));
         let found = self.find(place, |manifest| manifest.id == snapshot).await?;
         let found = found.ok_or_else(|| {
@@ -44,8 +37,15 @@ impl Task<'_> {
             )
             .next("see which there are with `togather-ctl snapshot list`")
         })?;
+        // On a new machine there is not even a database server yet, and where things went wrong it
+        // may be stopped or gone.
+        self.say(Progress::stage("bringing the base services up"));
+        let up = node.containers.base_up().await;
+        up.map_err(|e| failed("the base services did not come up", &e))?;
+        // Looked at before what takes long, and again before the app stops.
+        self.must_be_renamable(node.database.live_name()).await?;
         self.clear_leftovers().await;
-        self.must_have_room(&found)?;
+        self.must_have_room(&found).await?;
         let say = |progress| self.say(progress);
         let restored = node.snapshots.restore(place, snapshot, self.id, &say).await;
         let restored =
@@ -57,13 +57,13 @@ impl Task<'_> {
                 return Err(failure);
             }
         };
-        self.swap_in(swap).await?;
-        let message = self.what_came_of_it(&restored).await;
-        Ok(Done::about(restored, message))
+        let kept = self.swap_in(swap).await?;
+        let message = self.what_came_of_it(&restored, kept).await;
+        Ok(Done::about(restored.snapshot, message))
     }
 
-    /// Puts the database that was replaced last back in its place.
-    pub(super) async fn undo_restore(&self) -> Result<Done, Failure> {
+    /// Puts a database that a restore replaced back in its place: this one, or the last.
+    pub(super) async fn undo_restore(&self, meant: Option<&str>) -> Result<Done, Failure> {
         if self.settle_stuck().await? == Some(JobKind::Restore) {
             // That was the restore to be taken back; another undo would go back to an older one.
             let live = self.node.database.live_name();
@@ -72,20 +72,25 @@ impl Task<'_> {
             )));
         }
         let replaced = self.node.database.replaced().await;
-        let replaced = replaced.map_err(|e| failed("the databases could not be listed", &e))?;
-        let Some(last) = replaced.into_iter().next() else {
-            return Err(Failure::new(
-                FailureKind::Other,
-                "no restore has left a database to go back to",
-            )
-            .next("restore another snapshot: `togather-ctl snapshot list` shows which there are"));
+        let mut replaced = replaced.map_err(|e| failed("the databases could not be listed", &e))?;
+        let found = match meant {
+            Some(meant) => replaced.into_iter().find(|name| name == meant),
+            None if replaced.is_empty() => None,
+            None => Some(replaced.swap_remove(0)),
         };
-        let swap = self.prepare(last.clone(), false).await?;
-        let outgoing = swap.outgoing.clone();
-        self.swap_in(swap).await?;
-        Ok(Done::saying(format!(
-            "{last} is the live database again; the one it replaced is kept as {outgoing}"
-        )))
+        let Some(found) = found else {
+            let what = match meant {
+                Some(meant) => format!("no restore has left a database {meant} to go back to"),
+                None => "no restore has left a database to go back to".to_owned(),
+            };
+            return Err(Failure::new(FailureKind::Other, what)
+                .next("see with `togather-ctl status` which are kept, and with `togather-ctl snapshot list` what else can be restored"));
+        };
+        let swap = self.prepare(found.clone(), false).await?;
+        let kept = self.swap_in(swap).await?;
+        let mut message = format!("{found} is the live database again");
+        message.push_str(&kept_as(kept));
+        Ok(Done::saying(message))
     }
 
     /// Takes an earlier swap back that was stuck, if that loses nothing: what is done next must not
@@ -129,8 +134,11 @@ impl Task<'_> {
 
     /// The swap that makes this database the live one, written down.
     async fn prepare(&self, incoming: String, incoming_is_scratch: bool) -> Result<Swap, Failure> {
-        let (running, live) = app::look(self.node).await?;
         let database = &self.node.database;
+        for name in [database.live_name(), &incoming] {
+            self.must_be_renamable(name).await?;
+        }
+        let app = app::look(self.node).await?;
         // The database of a new machine, which nothing was ever written to.
         let outgoing_is_empty =
             incoming_is_scratch && matches!(database.schema().await, Ok(Schema::Empty));
@@ -139,15 +147,52 @@ impl Task<'_> {
             outgoing: replaced_name(database.live_name(), self.id),
             outgoing_is_empty,
             incoming_is_scratch,
-            running,
-            live,
+            running: app.running,
+            live: app.live,
+            was_healthy: app.is_healthy,
             taking_back: None,
+            is_all_there_is: false,
         };
         self.keep(&swap).await?;
         Ok(swap)
     }
 
-    async fn swap_in(&self, swap: Swap) -> Result<(), Failure> {
+    /// Refuses while nothing was touched what would fail, or lose something, once the app stands
+    /// still.
+    async fn must_be_renamable(&self, name: &str) -> Result<(), Failure> {
+        let database = &self.node.database;
+        let prepared = database.prepared_transactions(name).await;
+        let prepared =
+            prepared.map_err(|e| failed("the prepared transactions could not be looked at", &e))?;
+        if let Some(gid) = prepared.first() {
+            let what = format!(
+                "the databases cannot change places: {name} holds {} prepared transactions that never ended",
+                prepared.len()
+            );
+            return Err(Failure::new(FailureKind::Other, what).next(format!(
+                "end each in {name} with `COMMIT PREPARED` or `ROLLBACK PREPARED`, for example `ROLLBACK PREPARED '{gid}'`"
+            )));
+        }
+        if name != database.live_name() {
+            return Ok(());
+        }
+        let subscriptions = database.subscriptions(name).await;
+        let subscriptions =
+            subscriptions.map_err(|e| failed("the subscriptions could not be looked at", &e))?;
+        if subscriptions.is_empty() {
+            return Ok(());
+        }
+        let what = format!(
+            "the databases must not change places: what the subscription {} brings would go on into the one that is replaced",
+            subscriptions.join(", ")
+        );
+        Err(Failure::new(FailureKind::Other, what).next(format!(
+            "in {name}, run `ALTER SUBSCRIPTION … DISABLE`, `ALTER SUBSCRIPTION … SET (slot_name = NONE)` and `DROP SUBSCRIPTION …`, and subscribe again after the restore"
+        )))
+    }
+
+    /// Returns the name under which what was replaced is kept, if it is.
+    async fn swap_in(&self, swap: Swap) -> Result<Option<String>, Failure> {
         self.say(Progress::stage("stopping the app"));
         let swapped = match app::stop(self.node, &swap).await {
             Ok(()) => {
@@ -160,54 +205,99 @@ impl Task<'_> {
         };
         match swapped {
             Ok(()) => self.go_forward(swap).await,
-            Err(failure) => self.take_back(swap, failure).await,
+            Err(failure) => Err(self.take_back(swap, failure).await),
         }
     }
 
-    /// The databases were swapped; the app has to live with it.
-    pub(super) async fn go_forward(&self, swap: Swap) -> Result<(), Failure> {
+    /// The databases were swapped; the app has to live with it. Returns the name under which what
+    /// was replaced is kept, if it is.
+    pub(super) async fn go_forward(&self, swap: Swap) -> Result<Option<String>, Failure> {
         self.say(Progress::stage("starting the app"));
         if let Err(failure) = app::start(self.node, &swap).await {
-            return self.take_back(swap, failure).await;
+            return Err(self.take_back(swap, failure).await);
         }
         if swap.outgoing_is_empty
-            && let Err(error) = self.node.database.drop_replaced(&swap.outgoing).await
+            && let Err(error) = self.drop_if_empty(&swap.outgoing).await
         {
             tracing::warn!(%error, "the empty database {} is left behind", swap.outgoing);
         }
-        Ok(())
+        match self.node.database.exists(&swap.outgoing).await {
+            Ok(false) => Ok(None),
+            Ok(true) => Ok(Some(swap.outgoing)),
+            Err(error) => {
+                tracing::warn!(%error, "the replaced database could not be looked at");
+                Ok(Some(swap.outgoing))
+            }
+        }
     }
 
-    /// Makes everything as it was, whatever of the swap was done. Always fails, with what had
-    /// happened.
-    pub(super) async fn take_back(&self, mut swap: Swap, failure: Failure) -> Result<(), Failure> {
-        swap.taking_back = Some(failure.clone());
+    /// Looks again: it may have been written to until the app stood still.
+    async fn drop_if_empty(&self, outgoing: &str) -> Result<(), DatabaseError> {
+        let database = &self.node.database;
+        match database.is_empty(outgoing).await? {
+            true => database.drop_replaced(outgoing).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the databases have changed places. The outgoing one need not be there: there was
+    /// none, or it was empty and is dropped.
+    pub(super) async fn is_swapped(&self, swap: &Swap) -> Result<bool, Failure> {
+        let database = &self.node.database;
+        let failed = |e| failed("the databases could not be listed", &e);
+        Ok(database.exists(&swap.outgoing).await.map_err(failed)?
+            || !database.exists(&swap.incoming).await.map_err(failed)?)
+    }
+
+    /// Makes everything as it was, whatever of the swap was done. Returns what had happened.
+    pub(super) async fn take_back(&self, mut swap: Swap, failure: Failure) -> Failure {
         let taken_back = async {
-            self.keep(&swap).await?;
             self.say(Progress::stage("taking the swap back"));
             let database = &self.node.database;
             let exists = self
                 .once_it_is_back(|| database.exists(&swap.outgoing))
                 .await;
-            if exists.map_err(|e| failed("the databases could not be listed", &e))? {
+            let exists = exists.map_err(|e| failed("the databases could not be listed", &e))?;
+            if swap.taking_back.is_none() {
+                swap.is_all_there_is = !exists && self.is_swapped(&swap).await?;
+                swap.taking_back = Some(failure.clone());
+                self.keep(&swap).await?;
+            }
+            if exists {
                 app::stop(self.node, &swap).await?;
                 let swap_back = || database.swap(&swap.outgoing, &swap.incoming);
                 let swapped = self.once_it_is_back(swap_back).await;
                 swapped.map_err(|e| failed("the databases were not swapped back", &e))?;
             }
-            app::start(self.node, &swap).await
-        };
-        match taken_back.await {
-            Ok(()) => {
-                if swap.incoming_is_scratch {
-                    self.drop_scratch().await;
-                }
-                let mut failure = failure;
-                failure.what = format!("{}; everything is as it was before", failure.what);
-                Err(failure)
+            if swap.was_healthy && !swap.is_all_there_is {
+                app::start(self.node, &swap).await.map(|()| None)
+            } else {
+                app::start_as_it_is(self.node, &swap).await
             }
-            Err(second) => Err(self.stuck(&swap, &failure, &second).await),
+        };
+        let not_started = match taken_back.await {
+            Ok(not_started) => not_started,
+            Err(second) => return self.stuck(&swap, &failure, &second).await,
+        };
+        if swap.incoming_is_scratch {
+            self.drop_scratch().await;
         }
+        let mut failure = failure;
+        let now = match (
+            swap.is_all_there_is,
+            swap.was_healthy || swap.live.is_none(),
+        ) {
+            (true, _) => {
+                "what was restored stays, for there is no database from before to go back to"
+            }
+            (false, true) => "everything is as it was before",
+            (false, false) => "everything is as it was before: the app was not healthy then either",
+        };
+        failure.what = format!("{}; {now}", failure.what);
+        failure
+            .causes
+            .extend(not_started.map(|why| why.to_string()));
+        failure
     }
 
     /// Asks the database server again while it is away, as long as the app may take to get healthy:
@@ -260,19 +350,22 @@ impl Task<'_> {
             .next("or put right what stood in the way, and `systemctl restart togather-agent`: it takes the swap back; so does `togather-ctl snapshot restore --undo`")
     }
 
+    /// What is true now, and what is left to do.
+    async fn what_came_of_it(&self, restored: &Restored, kept: Option<String>) -> String {
+        let mut message = self.how_the_schema_fits(&restored.snapshot, kept).await;
+        for note in &restored.notes {
+            message.push_str("; ");
+            message.push_str(note);
+        }
+        message
+    }
+
     /// Whether the live version can work with the schema that is live now.
-    async fn what_came_of_it(&self, restored: &Manifest) -> String {
+    async fn how_the_schema_fits(&self, restored: &Manifest, kept: Option<String>) -> String {
         let name = self.node.database.live_name();
         let taken_at = restored.taken_at;
         let mut message = format!("{name} is as it was at {taken_at:.0}");
-        match self.node.database.replaced().await {
-            Ok(replaced) => message.extend(
-                replaced
-                    .first()
-                    .map(|kept| format!("; the one it replaced is kept as {kept}")),
-            ),
-            Err(error) => tracing::warn!(%error, "the replaced database could not be looked at"),
-        }
+        message.push_str(&kept_as(kept));
         let Ok(Some(live)) = self.node.live().await else {
             return message;
         };
@@ -295,12 +388,13 @@ impl Task<'_> {
         message
     }
 
-    /// Refuses what would fill the disk.
-    pub(super) fn must_have_room(&self, manifest: &Manifest) -> Result<(), Failure> {
+    /// Refuses what would fill the disk or the memory.
+    pub(super) async fn must_have_room(&self, manifest: &Manifest) -> Result<(), Failure> {
         if self.node.database.is_elsewhere() {
-            // Nothing of it comes to rest on this disk, and the other cannot be measured.
+            // Nothing of it comes to rest on this machine, and the other cannot be measured.
             return Ok(());
         }
+        self.node.must_have_memory().await?;
         let size = match manifest.database_bytes {
             0 => manifest.bytes * USUAL_RATIO,
             known => known,
@@ -324,6 +418,12 @@ impl Task<'_> {
         )
         .next("free some room; `docker system df` and `togather-ctl snapshot list` show what takes it"))
     }
+}
+
+pub(super) fn kept_as(kept: Option<String>) -> String {
+    kept.map_or_else(String::new, |kept| {
+        format!("; the one it replaced is kept as {kept}")
+    })
 }
 
 pub(super) fn failed(what: &str, error: &dyn std::error::Error) -> Failure {

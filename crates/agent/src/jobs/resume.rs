@@ -1,9 +1,13 @@
 //! What an interruption left: cleared away, or carried to its end where databases were changing
 //! places.
 
-use togather_model::{Failure, FailureKind};
+use togather_model::{Failure, FailureKind, Ulid};
 
-use super::{Done, Interrupted, Task, Work, restore::failed};
+use super::{
+    Done, Interrupted, Task, Work,
+    restore::{failed, kept_as},
+};
+use crate::database::scratch_name;
 
 impl Task<'_> {
     /// Puts in order what an interrupted job left, and says how it ended.
@@ -30,14 +34,14 @@ impl Task<'_> {
                 return Ok(Err(self.stuck(&swap, &first, &served()).await));
             }
             let ended = match swap.taking_back.clone() {
-                Some(failure) => self.take_back(swap, failure).await,
-                None if swapped => self.go_forward(swap).await,
-                None => self.take_back(swap, interruption()).await,
+                Some(failure) => Err(self.take_back(swap, failure).await),
+                None if self.is_swapped(&swap).await? => self.go_forward(swap).await,
+                None => Err(self.take_back(swap, interruption()).await),
             };
-            return Ok(ended.map(|()| {
-                Done::saying(
-                    "it was interrupted after the databases were swapped, and carried to its end",
-                )
+            return Ok(ended.map(|kept| {
+                let done =
+                    "it was interrupted after the databases were swapped, and carried to its end";
+                Done::saying(format!("{done}{}", kept_as(kept)))
             }));
         }
         match work {
@@ -64,7 +68,7 @@ impl Task<'_> {
                 let dropped = node.database.drop_scratch(self.id).await;
                 dropped.map_err(|e| failed("the scratch database was not dropped", &e))?;
             }
-            Work::UndoRestore | Work::Prune => {}
+            Work::UndoRestore { .. } | Work::Prune => {}
         }
         Ok(Err(interruption()))
     }
@@ -85,4 +89,16 @@ pub(super) fn interruption() -> Failure {
         "interrupted: the agent ended while it was under way",
     )
     .next("what it left is cleared away; order it again")
+}
+
+/// Why a job ended that a restore did not wait for.
+pub(super) fn superseded(job: Ulid) -> Failure {
+    Failure::new(
+        FailureKind::Other,
+        "interrupted: the agent ended while it was under way, and a restore did not wait for what it left",
+    )
+    .next(format!(
+        "if the restore fails as well, drop the database {} where it is left",
+        scratch_name(job)
+    ))
 }

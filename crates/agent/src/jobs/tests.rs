@@ -72,6 +72,10 @@ async fn restart(world: &Arc<World>) -> Option<Result<(), Failure>> {
     Some(told)
 }
 
+fn undo() -> Work {
+    Work::UndoRestore { replaced: None }
+}
+
 fn job(id: Ulid, work: &Work) -> Job {
     Job {
         id,
@@ -112,12 +116,17 @@ async fn a_restore_keeps_what_it_replaced_and_can_be_taken_back() {
     let told = world.state.job(JOB).await.unwrap().unwrap();
     let kept = "is kept as togather_replaced_";
     assert!(told.message.contains(kept), "{}", told.message);
+    assert!(
+        told.message.ends_with("; ada needs a password"),
+        "{}",
+        told.message
+    );
 
-    let (undo, redo) = (Ulid::from_parts(10, 0), Ulid::from_parts(11, 0));
-    run(&world, undo, Work::UndoRestore).await.unwrap().unwrap();
+    let (first, second) = (Ulid::from_parts(10, 0), Ulid::from_parts(11, 0));
+    run(&world, first, undo()).await.unwrap().unwrap();
     assert_eq!(world.databases(), (ORIGINAL, vec![RESTORED]));
     assert_serves(&world, "taken back");
-    run(&world, redo, Work::UndoRestore).await.unwrap().unwrap();
+    run(&world, second, undo()).await.unwrap().unwrap();
     assert_eq!(world.databases(), (RESTORED, vec![ORIGINAL]));
 }
 
@@ -151,8 +160,174 @@ async fn an_app_that_cannot_live_with_the_snapshot_gets_its_database_back() {
 }
 
 #[tokio::test]
+async fn a_restore_brings_back_an_app_and_a_server_that_were_down() {
+    let world = world().await;
+    world.end_the_app();
+    run(&world, JOB, restore()).await.unwrap().unwrap();
+    assert_eq!(world.databases(), (RESTORED, vec![ORIGINAL]));
+    assert_serves(&world, "it was started again");
+    assert!(world.was_called("containers.stop_slot"), "before the swap");
+    assert!(world.was_called("health.slot"), "it had to be healthy");
+    assert!(world.was_called("containers.base_up"));
+}
+
+#[tokio::test]
+async fn an_app_that_was_not_healthy_before_gets_its_traffic_back_when_a_restore_does_not_help() {
+    let world = world().await;
+    world.spoil_on(ORIGINAL);
+    world.spoil_on(RESTORED);
+    let failure = run(&world, JOB, restore()).await.unwrap().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unhealthy, "not stuck: {failure}");
+    assert!(
+        failure.what.contains("not healthy then either"),
+        "{failure}"
+    );
+    assert_eq!(world.databases(), (ORIGINAL, vec![]));
+    assert_serves(&world, "as it was");
+}
+
+#[tokio::test]
+async fn what_was_restored_where_nothing_was_stays_whatever_the_app_makes_of_it() {
+    for lose in [World::lose_the_database, World::empty_the_database] {
+        let world = world().await;
+        lose(&world);
+        run(&world, JOB, restore()).await.unwrap().unwrap();
+        assert_eq!(world.databases(), (RESTORED, vec![]));
+        let told = world.state.job(JOB).await.unwrap().unwrap().message;
+        assert!(!told.contains("is kept as"), "{told}");
+        assert_serves(&world, "restored");
+    }
+    let world = world().await;
+    world.lose_the_database();
+    world.spoil_on(RESTORED);
+    let failure = run(&world, JOB, restore()).await.unwrap().unwrap_err();
+    assert!(
+        failure.what.contains("what was restored stays"),
+        "{failure}"
+    );
+    assert_eq!(world.databases(), (RESTORED, vec![]));
+    assert_serves(&world, "on the only database there is");
+}
+
+#[tokio::test]
+async fn losing_power_beside_an_empty_or_lost_database_never_says_what_is_not_so() {
+    for lose in [World::lose_the_database, World::empty_the_database] {
+        for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+            for call in 0..calls_of(restore()).await + 5 {
+                let world = world().await;
+                lose(&world);
+                world.inject(call, fault);
+                if run(&world, JOB, restore()).await.is_some() {
+                    continue;
+                }
+                let ended = restart(&world).await.unwrap();
+                let context = format!("{fault:?} {}: {ended:?}", world.name_of(call));
+                let live = world.databases().0;
+                assert_eq!(live == RESTORED, ended.is_ok(), "{context}");
+                assert_serves(&world, &context);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_would_fail_is_refused_while_the_app_still_runs() {
+    for work in [restore(), undo()] {
+        let world = world().await;
+        run(&world, SNAPSHOT, restore()).await.unwrap().unwrap();
+        world.prepare_a_transaction();
+        let before = world.databases();
+        let failure = run(&world, JOB, work).await.unwrap().unwrap_err();
+        assert!(failure.what.contains("prepared transactions"), "{failure}");
+        assert!(failure.next[0].contains("'left open'"), "{failure:?}");
+        assert_eq!(world.databases(), before);
+        assert_serves(&world, "untouched");
+    }
+    for work in [restore(), Work::Verify(Which::Newest)] {
+        let world = world().await;
+        world.leave_memory(200 << 20);
+        let failure = run(&world, JOB, work).await.unwrap().unwrap_err();
+        assert!(
+            failure
+                .what
+                .contains("200 MiB are available, 256 MiB are needed"),
+            "{failure}"
+        );
+        assert!(!world.was_called("snapshots.prove"));
+    }
+}
+
+#[tokio::test]
+async fn the_database_to_go_back_to_is_the_one_that_was_meant() {
+    let world = world().await;
+    for id in [SNAPSHOT, JOB] {
+        run(&world, id, restore()).await.unwrap().unwrap();
+    }
+    let kept = world.node().database.replaced().await.unwrap();
+    let meant = |name: &str| Work::UndoRestore {
+        replaced: Some(name.to_owned()),
+    };
+    let id = Ulid::from_parts(30, 0);
+    let gone = run(&world, id, meant("togather_replaced_gone")).await;
+    assert!(
+        gone.unwrap()
+            .unwrap_err()
+            .what
+            .contains("togather_replaced_gone")
+    );
+    let id = Ulid::from_parts(31, 0);
+    run(&world, id, meant(&kept[1])).await.unwrap().unwrap();
+    assert_eq!(world.databases().0, ORIGINAL, "the older one");
+}
+
+#[tokio::test]
+async fn a_restore_does_not_wait_for_what_cannot_be_put_in_order_without_it() {
+    let world = world().await;
+    let verify = Work::Verify(Which::Newest);
+    let interrupted = job(Ulid::from_parts(19, 0), &verify);
+    world
+        .state
+        .begin_job(&interrupted, &verify, NODE)
+        .await
+        .unwrap();
+    // No session with a server that is down; base_up does not change that here.
+    world.break_for_good("snapshots.end_programs", 0);
+    let jobs = Jobs::new(world.node());
+    jobs.resume().await.unwrap().unwrap();
+    let id = Ulid::from_parts(20, 0);
+    let held = jobs.begin(id, "bob", Work::Prune, None).await.unwrap_err();
+    assert_eq!(held.kind, FailureKind::Held, "only a restore may");
+    let begun = jobs.begin(id, "bob", restore(), Some("togather")).await;
+    assert_eq!(begun.unwrap().kind, JobKind::Restore);
+    let watched = jobs.watch(id, CancellationToken::new()).await.unwrap();
+    let states: Vec<Job> = watched.unwrap().collect().await;
+    assert_eq!(states.last().unwrap().failure, None);
+    let left = world.state.job(interrupted.id).await.unwrap().unwrap();
+    let failure = left.failure.unwrap();
+    assert!(failure.what.contains("a restore did not wait"), "{failure}");
+    assert_eq!(world.databases().0, RESTORED);
+}
+
+#[tokio::test]
+async fn a_restore_waits_for_one_that_is_being_taken_back() {
+    let world = world().await;
+    let interrupted = job(Ulid::from_parts(19, 0), &undo());
+    world
+        .state
+        .begin_job(&interrupted, &undo(), NODE)
+        .await
+        .unwrap();
+    world.break_for_good("snapshots.end_programs", 0);
+    let jobs = Jobs::new(world.node());
+    jobs.resume().await.unwrap().unwrap();
+    let id = Ulid::from_parts(20, 0);
+    let held = jobs.begin(id, "bob", restore(), None).await.unwrap_err();
+    assert_eq!(held.kind, FailureKind::Held);
+}
+
+#[tokio::test]
 async fn failing_at_any_call_leaves_the_database_from_before_or_the_restored_one() {
-    for (work, before) in [(restore(), false), (Work::UndoRestore, true)] {
+    for (work, before) in [(restore(), false), (undo(), true)] {
         for call in 0..calls_of(restore()).await {
             let world = world().await;
             if before {
@@ -174,7 +349,7 @@ async fn failing_at_any_call_leaves_the_database_from_before_or_the_restored_one
 
 #[tokio::test]
 async fn losing_power_at_any_call_ends_on_one_database_with_the_app_on_it() {
-    for (work, before) in [(restore(), false), (Work::UndoRestore, true)] {
+    for (work, before) in [(restore(), false), (undo(), true)] {
         for fault in [Fault::CrashBefore, Fault::CrashAfter] {
             for call in 0..calls_of(restore()).await {
                 let world = world().await;
@@ -205,7 +380,7 @@ async fn losing_power_at_any_call_ends_on_one_database_with_the_app_on_it() {
 #[tokio::test]
 async fn losing_power_while_a_swap_is_taken_back_takes_it_back() {
     for fault in [Fault::CrashBefore, Fault::CrashAfter] {
-        for call in 0..60 {
+        for call in 0..80 {
             let world = world().await;
             world.spoil_on(RESTORED);
             world.inject(call, fault);

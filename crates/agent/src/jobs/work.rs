@@ -18,7 +18,7 @@ impl Task<'_> {
             Work::Create(wanted) => self.create(wanted).await,
             Work::Verify(which) => self.verify(*which).await,
             Work::Restore { snapshot, place } => self.restore(*snapshot, place.as_ref()).await,
-            Work::UndoRestore => self.undo_restore().await,
+            Work::UndoRestore { replaced } => self.undo_restore(replaced.as_deref()).await,
             Work::Prune => self.prune().await,
         }
     }
@@ -85,7 +85,7 @@ impl Task<'_> {
             return Ok(Done::about(found, message));
         }
         self.clear_leftovers().await;
-        self.must_have_room(&found)?;
+        self.must_have_room(&found).await?;
         let say = |progress| self.say(progress);
         let proven = self.node.snapshots.prove(found.id, self.id, &say).await;
         let proven = proven.map_err(|e| failed("the snapshot could not be proven", &e))?;
@@ -131,9 +131,9 @@ impl Task<'_> {
         let stuck = node.state.stuck_job().await;
         let stuck = stuck.map_err(|e| failed(what, &e))?;
         let kept = stuck.and_then(|stuck| stuck.swap);
-        let is_kept = |name: &str| {
-            let swap = kept.as_ref();
-            swap.is_some_and(|swap| [&swap.outgoing, &swap.incoming].contains(&&name.to_owned()))
+        let is_kept = |name: &String| {
+            kept.as_ref()
+                .is_some_and(|swap| [&swap.outgoing, &swap.incoming].contains(&name))
         };
         let survey = node.snapshots.survey(None).await;
         let survey = survey.map_err(|e| failed(what, &e))?;
@@ -141,17 +141,22 @@ impl Task<'_> {
         let replaced = replaced.map_err(|e| failed(what, &e))?;
         let (keep_for, now) = (node.snapshots.retention().keep_for, node.host.now());
         let judged = replaced::judge(replaced, &survey.snapshots, keep_for, now);
-        let mut dropped = Vec::new();
-        for database in judged.into_iter().filter(|one| one.kept.is_empty()) {
+        let (mut dropped, mut first) = (Vec::new(), None);
+        for database in judged {
             let name = database.name;
-            if is_kept(&name) {
+            if !database.kept.is_empty() || is_kept(&name) {
                 continue;
             }
-            let gone = node.database.drop_replaced(&name).await;
-            gone.map_err(|e| failed(what, &e))?;
-            dropped.push(name);
+            match node.database.drop_replaced(&name).await {
+                Ok(()) => dropped.push(name),
+                // One that cannot be dropped must not keep the others.
+                Err(error) => first = first.or(Some(error)),
+            }
         }
-        Ok(dropped)
+        match first {
+            Some(error) => Err(failed(what, &error)),
+            None => Ok(dropped),
+        }
     }
 
     /// The newest snapshot in this place that is meant. If there is none, what cannot be read may

@@ -6,7 +6,7 @@ const EXCERPT: usize = 100;
 
 /// A file's statements, in order.
 #[derive(Debug)]
-pub(super) struct Statements<'a> {
+pub(crate) struct Statements<'a> {
     file: &'a str,
     /// Where each begins and ends, without the spaces and comments before it.
     spans: Vec<(usize, usize)>,
@@ -14,7 +14,7 @@ pub(super) struct Statements<'a> {
 
 impl<'a> Statements<'a> {
     /// Splits the file at the semicolons that end statements.
-    pub(super) fn of(file: &'a str) -> Self {
+    pub(crate) fn of(file: &'a str) -> Self {
         let mut spans = Vec::new();
         let mut scanner = Scanner { file, at: 0 };
         let mut begin = None;
@@ -62,7 +62,8 @@ impl<'a> Statements<'a> {
         (number, excerpt)
     }
 
-    fn texts(&self) -> impl ExactSizeIterator<Item = &'a str> {
+    /// Each statement, without the semicolon that ends it.
+    pub(crate) fn texts(&self) -> impl ExactSizeIterator<Item = &'a str> {
         self.spans
             .iter()
             .map(|&(begin, end)| &self.file[begin..end])

@@ -17,6 +17,10 @@ impl Host for Clock {
     fn disk_free(&self) -> std::io::Result<u64> {
         Ok(u64::MAX)
     }
+
+    fn memory_available(&self) -> std::io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 pub(super) struct Bench {

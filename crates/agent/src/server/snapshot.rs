@@ -89,8 +89,11 @@ impl SnapshotService for Shared {
         let Body::UndoRestore(wanted) = &order.body else {
             return Err(misplaced());
         };
-        let typed = Some(wanted.database.as_str());
-        self.begin_job(&order, Work::UndoRestore, typed).await
+        let replaced = Some(&wanted.replaced).filter(|name| !name.is_empty());
+        let work = Work::UndoRestore {
+            replaced: replaced.cloned(),
+        };
+        self.begin_job(&order, work, Some(&wanted.database)).await
     }
 
     async fn prune(

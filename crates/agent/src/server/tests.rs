@@ -66,6 +66,10 @@ impl Host for Clock {
     fn disk_free(&self) -> std::io::Result<u64> {
         Ok(1 << 40)
     }
+
+    fn memory_available(&self) -> std::io::Result<u64> {
+        Ok(1 << 40)
+    }
 }
 
 /// An operator: the SSH key that signs, and the certificate that connects.

@@ -15,6 +15,10 @@ use crate::{
 /// How many tables a comparison names; the rest is counted.
 const TOLD: usize = 8;
 
+/// How long counting waits for a lock on a table, as `pg_dump` does: behind an ALTER TABLE it would
+/// queue, and everybody else behind it.
+const LOCK_WAIT: &str = "60s";
+
 /// What a database holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Contents {
@@ -30,6 +34,11 @@ impl Contents {
     pub(super) async fn count(connection: &mut PgConnection) -> Result<Self, DatabaseError> {
         let failed =
             |e| DatabaseError::from_sqlx("the database's contents could not be counted", e);
+        sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+            .bind(LOCK_WAIT)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
         let server_version = version(connection).await?;
         let extensions: Vec<(String, String)> =
             sqlx::query_as("SELECT extname::text, extversion FROM pg_extension")

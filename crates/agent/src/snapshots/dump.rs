@@ -12,7 +12,7 @@ use super::{
     program::{Meter, Say, Sink},
     store::{Store, Upload, json},
 };
-use crate::database::{Database, DatabaseError, major_of, version};
+use crate::database::{Database, DatabaseError, Properties, major_of, version};
 
 /// How the dump is compressed. PostgreSQL learned zstd in version 16; `pg_dump` is never older than
 /// the server it dumps.
@@ -81,12 +81,16 @@ impl Dumps {
             .fetch_one(&mut *view)
             .await
             .map_err(failed)?;
-        let counted = async { Ok(Contents::count(&mut view).await?) };
+        let counted = async {
+            let properties = Properties::read(&mut view, self.database.name()).await?;
+            Ok((Contents::count(&mut view).await?, properties))
+        };
         let upload = store.upload(&names.dump(), at_most).await?;
         let snapshot = format!("--snapshot={snapshot}");
         let dumped = self.dump(upload, wanted, server, &snapshot, say);
         let roles = self.roles(wanted);
-        let (contents, roles, (bytes, sha256)) = tokio::try_join!(counted, roles, dumped)?;
+        let ((contents, properties), roles, (bytes, sha256)) =
+            tokio::try_join!(counted, roles, dumped)?;
         view.rollback().await.map_err(failed)?;
         let globals = Globals {
             name: names.globals(),
@@ -112,6 +116,7 @@ impl Dumps {
             rows: contents.rows,
             fingerprint: contents.fingerprint,
             globals,
+            properties,
             verified_at: None,
             spooled: false,
         };

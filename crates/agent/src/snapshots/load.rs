@@ -32,6 +32,9 @@ const JOBS: &str = "--jobs=2";
 /// Where dumps lie beside the database, in its container, and how their names begin.
 pub(super) const FOLDER: &str = "/var/tmp";
 pub(super) const BESIDE: &str = "togather_restore_";
+/// Nor does one index get processes of its own: two at work are two, and leave the rest to the live
+/// database.
+const UNAIDED: &str = "-cmax_parallel_maintenance_workers=0";
 /// How often the growing database is measured.
 const PACE: Duration = Duration::from_secs(2);
 
@@ -133,7 +136,8 @@ impl Dumps {
         from_file: bool,
         say: Say<'_>,
     ) -> Result<(), SnapshotError> {
-        let scratch = format!("--dbname={}", conninfo(&scratch_name(operation)));
+        let scratch = conninfo(&scratch_name(operation));
+        let scratch = format!("--dbname={scratch} options='{UNAIDED}'");
         let mut arguments = vec!["--format=custom", "--exit-on-error", "--no-subscriptions"];
         match purpose {
             Purpose::Proof => {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use togather_model::{Digest, Timestamp, Ulid};
 
+use crate::database::Properties;
+
 /// The `format` field of a manifest.
 pub const FORMAT: &str = "togather.fleet/snapshot/v1";
 
@@ -74,6 +76,10 @@ pub struct Manifest {
     pub fingerprint: Digest,
     /// The server's roles, without their passwords; a dump holds none.
     pub globals: Globals,
+    /// What belongs to the database itself, which is not in a dump either; `None`: it was taken
+    /// before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties: Option<Properties>,
     /// When it was last restored and found whole. Not in the stored manifest, which never changes:
     /// it comes from the mark `.verified.json` beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use togather_model::{Timestamp, Ulid};
 
 use super::{
-    Dumps,
+    Dumps, Restored,
     contents::Contents,
     error::SnapshotError,
     manifest::{Manifest, Names, Verified},
@@ -31,36 +31,66 @@ impl Dumps {
         operation: Ulid,
         purpose: Purpose,
         say: Say<'_>,
-    ) -> Result<Manifest, SnapshotError> {
-        let manifest = store.find(snapshot).await?;
-        self.must_be_new_enough_for(&manifest).await?;
+    ) -> Result<Restored, SnapshotError> {
+        let snapshot = store.find(snapshot).await?;
+        self.must_be_new_enough_for(&snapshot).await?;
         self.must_fit(true).await?;
         // First: what turns out to be damaged touches nothing. A dump without its roles cannot take
         // the live database's place, so nothing is proven without them.
-        let globals = store.globals(&manifest).await?;
-        let beside = self.copy_beside(store, &manifest, operation, say).await?;
+        let globals = store.globals(&snapshot).await?;
+        let beside = self.copy_beside(store, &snapshot, operation, say).await?;
         let proven = async {
-            if purpose == Purpose::Use {
-                self.make_roles(&globals).await?;
-            }
-            self.database.create_scratch(operation).await?;
-            self.load(store, &manifest, operation, purpose, beside.is_some(), say)
+            let mut notes = self.make_roles(&globals, purpose, operation).await?;
+            let original = snapshot.properties.as_ref();
+            notes.extend(self.database.create_scratch(operation, original).await?);
+            self.load(store, &snapshot, operation, purpose, beside.is_some(), say)
                 .await?;
             say(Progress::stage("comparing what was restored"));
-            self.compare(&manifest, operation).await
+            self.compare(&snapshot, operation).await?;
+            if purpose == Purpose::Use {
+                notes.extend(self.give_properties(&snapshot, operation).await?);
+            }
+            Ok(notes)
         };
         let proven = proven.await;
         drop(beside);
-        if let Err(e) = proven {
-            self.drop_copy(operation).await;
-            return Err(e);
+        match proven {
+            Ok(notes) => Ok(Restored { snapshot, notes }),
+            Err(e) => {
+                self.drop_copy(operation).await;
+                Err(e)
+            }
         }
-        Ok(manifest)
+    }
+
+    /// Gives the copy what belongs to a database itself: what the original had; of a snapshot that
+    /// does not know, what the live database has. Returns what is otherwise, a phrase each.
+    async fn give_properties(
+        &self,
+        manifest: &Manifest,
+        operation: Ulid,
+    ) -> Result<Vec<String>, SnapshotError> {
+        let wanted = match &manifest.properties {
+            Some(original) => Some(original.clone()),
+            None => self.database.live_properties().await?,
+        };
+        let Some(wanted) = wanted else {
+            return Ok(vec![]);
+        };
+        let mut notes = self.database.give_properties(operation, &wanted).await?;
+        if manifest.properties.is_some() && !wanted.subscriptions.is_empty() {
+            notes.push(format!(
+                "the subscription {} was not restored: two databases would both take what it brings",
+                wanted.subscriptions.join(", ")
+            ));
+        }
+        Ok(notes)
     }
 
     /// A server reads what older ones wrote, and no newer one's: refused before anything is made.
     async fn must_be_new_enough_for(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
-        let mut session = self.database.session("togather-agent").await?;
+        // The live database may be gone: that is what restores are for.
+        let mut session = self.database.aside().await?;
         let server = version(&mut session).await?;
         if major_of(&server) >= major_of(&manifest.server_version) {
             return Ok(());

@@ -109,8 +109,10 @@ pub enum Order {
         /// The live database's name, as the operator typed it.
         database: String,
     },
-    /// The replaced database back in its place.
+    /// A replaced database back in its place.
     UndoRestore {
+        /// Which one, as the node's status names it.
+        replaced: String,
         /// The live database's name, as the operator typed it.
         database: String,
     },
@@ -238,8 +240,9 @@ fn body(order: &Order) -> Body {
             store: store.clone().unwrap_or_default(),
             database: database.clone(),
         }),
-        Order::UndoRestore { database } => Body::UndoRestore(v1::UndoRestore {
+        Order::UndoRestore { replaced, database } => Body::UndoRestore(v1::UndoRestore {
             database: database.clone(),
+            replaced: replaced.clone(),
         }),
         Order::Prune => Body::PruneSnapshots(v1::PruneSnapshots {}),
     }

@@ -251,17 +251,22 @@ async fn a_restore_is_taken_back_while_the_replaced_database_is_kept() {
         .await
         .exits(1)
         .says("nothing to take back");
-    fleet.nodes[0].state().replaced_databases = vec!["togather_replaced_1".into()];
+    fleet.nodes[0].state().replaced_databases =
+        vec!["togather_replaced_2".into(), "togather_replaced_1".into()];
     fleet.ctl(&undo).await.exits(2).says("--yes-restore NAME");
     fleet
         .ctl(&undo_by_name)
         .await
         .exits(0)
-        .says("togather_replaced_1");
-    assert!(matches!(
-        orders(&fleet.nodes[0])[..],
-        [Body::UndoRestore(_)]
-    ));
+        .says("place again: togather_replaced_2")
+        .says("kept as well: togather_replaced_1");
+    let [Body::UndoRestore(ordered)] = &orders(&fleet.nodes[0])[..] else {
+        panic!("{:?}", orders(&fleet.nodes[0]));
+    };
+    assert_eq!(
+        ordered.replaced, "togather_replaced_2",
+        "the one that was shown"
+    );
     let both = [&undo_by_name[..], &["--store", "file:///lost"]].concat();
     fleet.ctl(&both).await.exits(2);
 }

@@ -29,6 +29,11 @@ pub(super) const LINGER: Duration = Duration::from_secs(60);
 /// The pause between two looks at a program that is about to end.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// The live service comes first: what runs beside it gets the processor that nobody else wants. What
+/// the server does for it has the server's own priority, and reads and writes the disk; `ionice` would
+/// change nothing there.
+const LATER: [&str; 3] = ["nice", "-n", "10"];
+
 #[async_trait]
 impl Exec for Docker {
     async fn exec(
@@ -40,7 +45,10 @@ impl Exec for Docker {
         let container = self.container_of(service).await?;
         let environment = environment.iter();
         let environment = environment.map(|(name, value)| format!("{name}={value}"));
-        self.attach(&container, command, environment.collect(), true)
+        let program = command.first().map_or("", String::as_str);
+        let later = LATER.into_iter().map(str::to_owned);
+        let command: Vec<String> = later.chain(command.iter().cloned()).collect();
+        self.attach(&container, program, &command, environment.collect(), true)
             .await
     }
 }
@@ -50,12 +58,13 @@ impl Docker {
     async fn attach(
         &self,
         container: &str,
+        program: &str,
         command: &[String],
         environment: Vec<String>,
         with_input: bool,
     ) -> Result<Process, ContainersError> {
         let client = self.client().await?;
-        let program = command.first().cloned().unwrap_or_default();
+        let program = program.to_owned();
         let config = ExecConfig {
             attach_stdin: Some(with_input),
             attach_stdout: Some(true),
@@ -92,7 +101,10 @@ impl Docker {
         command: &[String],
         limit: Duration,
     ) -> Result<Finished, ContainersError> {
-        let mut process = self.attach(container, command, Vec::new(), false).await?;
+        let program = command.first().map_or("", String::as_str);
+        let mut process = self
+            .attach(container, program, command, Vec::new(), false)
+            .await?;
         let mut tail = Tail::of(KEPT_OUTPUT);
         let finished = timeout(limit, async {
             while let Some(piece) = process.output.next().await {

@@ -58,8 +58,13 @@ struct Truth {
     /// What the live database holds; and what databases do that restores replaced, by name.
     live_database: &'static str,
     replaced: Vec<(String, &'static str)>,
-    /// On a live database that holds this, the app is not healthy.
-    bad_database: Option<&'static str>,
+    /// There is no live database.
+    live_is_gone: bool,
+    /// On a live database that holds one of these, the app is not healthy.
+    bad_databases: Vec<&'static str>,
+    /// Transactions that were prepared in the live database and never ended.
+    prepared: Vec<String>,
+    memory_available: Option<u64>,
     snapshots: Vec<Manifest>,
     /// The dumps that wait for the store, the oldest last.
     spooled: Vec<String>,
@@ -205,7 +210,33 @@ impl World {
     }
 
     pub(crate) fn spoil_on(&self, database: &'static str) {
-        self.truth().bad_database = Some(database);
+        self.truth().bad_databases.push(database);
+    }
+
+    /// The live version's process has ended.
+    pub(crate) fn end_the_app(&self) {
+        let mut truth = self.truth();
+        truth
+            .slots
+            .values_mut()
+            .for_each(|held| held.running = false);
+    }
+
+    /// Nothing was ever written to the live database.
+    pub(crate) fn empty_the_database(&self) {
+        self.truth().schema = None;
+    }
+
+    pub(crate) fn lose_the_database(&self) {
+        self.truth().live_is_gone = true;
+    }
+
+    pub(crate) fn prepare_a_transaction(&self) {
+        self.truth().prepared.push("left open".into());
+    }
+
+    pub(crate) fn leave_memory(&self, bytes: u64) {
+        self.truth().memory_available = Some(bytes);
     }
 
     /// How many calls there were since the start.
@@ -464,7 +495,7 @@ impl Truth {
             .slots
             .get(&slot)
             .is_some_and(|held| held.version == super::NEW);
-        let hates_its_database = self.bad_database == Some(self.live_database);
+        let hates_its_database = self.bad_databases.contains(&self.live_database);
         hates_its_database
             || is_new
                 && match self.bad_new_version {
@@ -502,6 +533,9 @@ impl Truth {
             (None, None) => return,
         };
         let was_live = std::mem::replace(&mut self.live_database, becomes_live);
+        if std::mem::take(&mut self.live_is_gone) {
+            return;
+        }
         match outgoing.strip_prefix("togather_scratch_") {
             Some(id) => self.scratch.push(id.parse().unwrap()),
             None => self.replaced.push((outgoing.to_owned(), was_live)),

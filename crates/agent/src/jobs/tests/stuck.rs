@@ -111,7 +111,10 @@ async fn a_new_order_first_takes_back_what_is_stuck() {
 
     let world = stuck(Obstacle::Database).await;
     world.repair();
-    run(&world, next, Work::UndoRestore).await.unwrap().unwrap();
+    run(&world, next, Work::UndoRestore { replaced: None })
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(world.databases(), (ORIGINAL, vec![]));
     assert_serves(&world, "undone at last");
     assert_eq!(stuck_job(&world).await, None);
@@ -164,6 +167,10 @@ impl Host for AMonthLater {
     }
 
     fn disk_free(&self) -> std::io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
+    fn memory_available(&self) -> std::io::Result<u64> {
         Ok(u64::MAX)
     }
 }

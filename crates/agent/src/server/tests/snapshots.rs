@@ -96,10 +96,26 @@ async fn a_snapshot_is_taken_watched_listed_restored_and_taken_back() {
     let kinds: Vec<JobKind> = status.jobs.iter().map(v1::Job::kind).collect();
     assert_eq!(kinds, [JobKind::Restore, JobKind::Create]);
 
-    let undo = Body::UndoRestore(v1::UndoRestore {
-        database: "togather".into(),
-    });
-    let signed = bench.signed(&alice, undo);
+    let undo = |replaced: &str| {
+        Body::UndoRestore(v1::UndoRestore {
+            database: "togather".into(),
+            replaced: replaced.into(),
+        })
+    };
+    let signed = bench.signed(&alice, undo("togather_replaced_gone"));
+    let job = snapshots
+        .undo_restore(signed)
+        .await
+        .unwrap()
+        .into_inner()
+        .job;
+    let states = client.watch(&job.unwrap().id).await;
+    let failure = states.last().unwrap().failure.clone().unwrap();
+    assert!(
+        failure.what.contains("togather_replaced_gone"),
+        "{failure:?}"
+    );
+    let signed = bench.signed(&alice, undo(&status.replaced_databases[0]));
     let job = snapshots
         .undo_restore(signed)
         .await
@@ -120,6 +136,7 @@ async fn nobody_restores_in_the_middle_of_somebody_elses_rollout() {
     bench.lease(&bob, Ulid::generate()).await;
     let undo = Body::UndoRestore(v1::UndoRestore {
         database: "togather".into(),
+        replaced: String::new(),
     });
     let mut snapshots = bench.client(&alice).snapshots;
     let refused = snapshots.undo_restore(bench.signed(&alice, undo)).await;

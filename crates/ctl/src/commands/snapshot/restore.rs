@@ -64,8 +64,9 @@ impl Restore {
                 }
             }
             None => {
-                announce_undo(context, &client).await?;
+                let replaced = announce_undo(context, &client).await?;
                 Order::UndoRestore {
+                    replaced,
                     database: context.ui.database_name(self.yes_restore)?,
                 }
             }
@@ -114,17 +115,23 @@ fn announce(context: &Context, client: &Client, snapshot: &Snapshot) {
     ));
 }
 
-async fn announce_undo(context: &Context, client: &Client) -> Result<()> {
+/// The database that is meant: the node takes this one, or none.
+async fn announce_undo(context: &Context, client: &Client) -> Result<String> {
     let (name, kept) = (client.name(), client.status().await?.replaced_databases);
-    if kept.is_empty() {
+    let mut kept = kept.into_iter();
+    let Some(last) = kept.next() else {
         return Err(Error::other(format!(
             "{name} keeps no database that a restore replaced: there is nothing to take back"
         )));
-    }
+    };
     context.ui.say(format!(
-        "{name}: kept since a restore replaced it: {}; what was written since then stays in the \
-         database that is live now, which is kept in turn",
-        kept.join(", ")
+        "{name}: to take the live database's place again: {last}; what was written since then stays \
+         in the database that is live now, which is kept in turn"
     ));
-    Ok(())
+    let older: Vec<String> = kept.collect();
+    if !older.is_empty() {
+        let older = older.join(", ");
+        context.ui.say(format!("{name}: kept as well: {older}"));
+    }
+    Ok(last)
 }

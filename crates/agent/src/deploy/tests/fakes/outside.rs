@@ -19,8 +19,8 @@ use crate::{
     migrations::MigrationError,
     node::Attesters,
     snapshots::{
-        ConditionalWrites, FORMAT, Globals, Manifest, Progress, Pruned, Reason, Say, SnapshotError,
-        Snapshots, Survey, Wanted,
+        ConditionalWrites, FORMAT, Globals, Manifest, Progress, Pruned, Reason, Restored, Say,
+        SnapshotError, Snapshots, Survey, Wanted,
     },
     traffic::{Traffic, TrafficError},
 };
@@ -123,6 +123,10 @@ impl Host for Outside {
 
     fn disk_free(&self) -> std::io::Result<u64> {
         Ok(u64::MAX)
+    }
+
+    fn memory_available(&self) -> std::io::Result<u64> {
+        Ok(self.0.truth().memory_available.unwrap_or(u64::MAX))
     }
 }
 
@@ -359,6 +363,31 @@ impl Database for Outside {
         exists.await.map_err(away)
     }
 
+    async fn is_empty(&self, database: &str) -> Result<bool, DatabaseError> {
+        let empty = self.call("database.is_empty", |truth| {
+            truth.has_database(database) && truth.schema.is_none()
+        });
+        empty.await.map_err(DatabaseError::Other)
+    }
+
+    async fn prepared_transactions(&self, database: &str) -> Result<Vec<String>, DatabaseError> {
+        let prepared = self.call("database.prepared_transactions", |truth| match database {
+            "togather" => truth.prepared.clone(),
+            _ => vec![],
+        });
+        prepared.await.map_err(DatabaseError::Other)
+    }
+
+    async fn subscriptions(&self, _: &str) -> Result<Vec<String>, DatabaseError> {
+        let subscriptions = self.call("database.subscriptions", |_| vec![]);
+        subscriptions.await.map_err(DatabaseError::Other)
+    }
+
+    async fn maintenance_memory(&self) -> Result<u64, DatabaseError> {
+        let memory = self.call("database.maintenance_memory", |_| 64 << 20);
+        memory.await.map_err(DatabaseError::Other)
+    }
+
     async fn swap(&self, incoming: &str, outgoing: &str) -> Result<(), DatabaseError> {
         let swapped = self.call("database.swap", |truth| {
             truth.swap_databases(incoming, outgoing);
@@ -439,8 +468,12 @@ impl Snapshots for Outside {
         snapshot: Ulid,
         operation: Ulid,
         say: Say<'_>,
-    ) -> Result<Manifest, SnapshotError> {
-        self.prove(snapshot, operation, say).await
+    ) -> Result<Restored, SnapshotError> {
+        let snapshot = self.prove(snapshot, operation, say).await?;
+        Ok(Restored {
+            snapshot,
+            notes: vec!["ada needs a password".into()],
+        })
     }
 
     fn place_of_programs(&self) -> String {
@@ -536,6 +569,7 @@ pub(crate) fn manifest(wanted: &Wanted, schema: Option<u64>) -> Manifest {
             bytes: 0,
             sha256: Digest::of(b""),
         },
+        properties: None,
         verified_at: None,
         spooled: false,
         database_bytes: 1,
