@@ -37,11 +37,13 @@ impl Task<'_> {
             )
             .next("see which there are with `togather-ctl snapshot list`")
         })?;
-        // On a new machine there is not even a database server yet, and where things went wrong it
-        // may be stopped or gone.
-        self.say(Progress::stage("bringing the base services up"));
-        let up = node.containers.base_up().await;
-        up.map_err(|e| failed("the base services did not come up", &e))?;
+        if !node.database.is_elsewhere() {
+            // On a new machine there is not even a database server yet, and where things went wrong
+            // it may be stopped or gone.
+            self.say(Progress::stage("bringing the base services up"));
+            let up = node.containers.base_up().await;
+            up.map_err(|e| failed("the base services did not come up", &e))?;
+        }
         // Looked at before what takes long, and again before the app stops.
         self.must_be_renamable(node.database.live_name()).await?;
         self.clear_leftovers().await;

@@ -400,6 +400,17 @@ impl Store {
 
     /// What the place holds, by name.
     pub(super) async fn names(&self) -> Result<Vec<(String, ObjectMeta)>, SnapshotError> {
+        if let Some(folder) = &self.folder
+            && tokio::fs::metadata(folder)
+                .await
+                .is_ok_and(|found| !found.is_dir())
+        {
+            // To object_store a file is a folder with nothing in it.
+            return Err(SnapshotError::Store {
+                doing: "say which snapshots it holds".into(),
+                why: format!("{} is no folder", folder.display()),
+            });
+        }
         // What lies deeper is not ours, and there may be much of it.
         let listed = self.objects.list_with_delimiter(Some(&self.prefix)).await;
         let listed =

@@ -186,6 +186,8 @@ async fn pruning_keeps_the_database_that_is_still_to_be_put_back() {
                 world
             }
         };
+        // Something newer to go back to.
+        world.prove_newest(Some(Timestamp::UNIX_EPOCH + Duration::from_hours(1)));
         let node = Node {
             host: Arc::new(AMonthLater),
             ..world.node()
