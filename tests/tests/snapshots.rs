@@ -101,7 +101,7 @@ pub(crate) const EVERYTHING: &str = "
 /// Compresses to half at best, so that a dump is far longer than what pipes hold.
 pub(crate) const NOISE: &str = "
     CREATE TABLE noise AS
-        SELECT i, (SELECT string_agg(md5(random()::text || i || j), '') FROM generate_series(1, 300) j) AS t
+        SELECT i, (SELECT string_agg(sha512((i || '/' || j)::bytea), '') FROM generate_series(1, 85) j) AS t
         FROM generate_series(1, 2500) i";
 
 impl Shelf {
