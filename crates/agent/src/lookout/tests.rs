@@ -64,9 +64,11 @@ impl Bench {
     async fn said(&self) -> Vec<SnapshotEvent> {
         let mut events = self.world.state.snapshot_events(100).await.unwrap();
         events.reverse();
-        let about = |event: togather_model::Event| match event.kind {
-            togather_model::EventKind::Snapshot(about) => about,
-            other => panic!("{other:?}"),
+        let about = |event: togather_model::Event| {
+            let togather_model::EventKind::Snapshot(about) = event.kind else {
+                panic!("{event:?}");
+            };
+            about
         };
         events.into_iter().map(about).collect()
     }

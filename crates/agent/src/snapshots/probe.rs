@@ -99,9 +99,11 @@ impl Store {
         if let Some(known) = self.known() {
             return known;
         }
-        // A hard link to the finished file is how a folder does it; that never replaces anything.
-        if self.is_folder() {
-            return ConditionalWrites::yes();
+        if self.is_folder_to_be_made() {
+            return ConditionalWrites {
+                reason: "the folder is not there yet; the agent makes it".into(),
+                ..ConditionalWrites::yes()
+            };
         }
         self.remove_old_trials().await;
         let name = format!("{TRIAL}{}", new_id(Timestamp::now())).to_lowercase();

@@ -232,8 +232,9 @@ impl Store {
         &*self.objects
     }
 
-    pub(super) const fn is_folder(&self) -> bool {
-        self.folder.is_some()
+    /// Whether it is a local folder that nothing was put into yet.
+    pub(super) fn is_folder_to_be_made(&self) -> bool {
+        self.folder.as_ref().is_some_and(|folder| !folder.exists())
     }
 
     /// What is known of writes that may only create, for all who share this place.

@@ -152,6 +152,28 @@ async fn each_kind_of_store_is_found_out_and_left_as_it_was() {
     }
 }
 
+#[tokio::test]
+async fn a_folder_is_tried_out_once_it_is_there() {
+    let keep = tempfile::tempdir().unwrap();
+    let folder = keep.path().join("snapshots");
+    let url = url::Url::from_directory_path(&folder).unwrap();
+    let store = Store::at(&url, None).unwrap();
+    let found = store.conditional_writes().await;
+    assert_eq!(found.answer, Answer::Yes);
+    assert!(found.reason.contains("not there yet"), "{found:?}");
+    assert!(!folder.exists(), "looking makes none");
+
+    std::fs::create_dir(&folder).unwrap();
+    assert_eq!(store.conditional_writes().await, ConditionalWrites::yes());
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+
+    std::fs::remove_dir(&folder).unwrap();
+    std::fs::write(&folder, "a file").unwrap();
+    let store = Store::at(&url, None).unwrap();
+    let found = store.conditional_writes().await;
+    assert_eq!(found.answer, Answer::Unknown, "{found:?}");
+}
+
 /// Whether or not the store was tried out before.
 #[tokio::test]
 async fn with_every_kind_what_is_stored_is_never_replaced() {
