@@ -124,7 +124,10 @@ async fn what_belongs_to_the_database_itself_comes_back() {
     let notes = shelf.restore(&taken, job).await;
     assert!(notes.len() >= 2, "{notes:?}");
     let owner = format!("`ALTER DATABASE \"{name}\" OWNER TO \"nobody by this name\"` was refused");
-    assert!(notes[0].starts_with(&owner), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.starts_with(&owner)),
+        "{notes:?}"
+    );
     assert!(
         notes.iter().any(|note| note.contains("no_such_setting")),
         "{notes:?}"
@@ -254,7 +257,10 @@ async fn subscriptions_are_told_and_not_dropped_with_their_database() {
 #[tokio::test]
 async fn whatever_the_schema_its_copy_is_found_to_be_the_same() {
     for sql in [
-        "DROP SCHEMA public; CREATE SCHEMA ours; CREATE TABLE ours.events (id int)",
+        "DROP SCHEMA public; CREATE SCHEMA ours; CREATE TABLE ours.events (id int); \
+         CREATE TABLE ours.schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL); \
+         INSERT INTO ours.schema_migrations VALUES (7, false); \
+         DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path TO ours', current_database()); END $$",
         "CREATE TABLE parent (a int); CREATE TABLE child (b int) INHERITS (parent); \
          ALTER TABLE parent ADD COLUMN c int",
         "CREATE TABLE days (day date, n int) PARTITION BY RANGE (day); \

@@ -231,8 +231,31 @@ impl Postgres {
         Properties::read(&mut self.aside().await?, self.name()).await
     }
 
-    /// Gives these properties to this operation's scratch database, which is to go live. Returns
-    /// what could not be given, a phrase each.
+    /// Sets for the sessions of this operation's scratch database what was set for those of the
+    /// original: among it may be where tables are looked for. Returns what could not be set, a phrase
+    /// each.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub(crate) async fn give_settings(
+        &self,
+        operation: Ulid,
+        wanted: &Properties,
+    ) -> Result<Vec<String>, DatabaseError> {
+        let scratch = scratch_name(operation);
+        // Inside: some settings are checked against what the database holds.
+        let mut session = self.session_in(&scratch, "togather-agent").await?;
+        let mut refused = Vec::new();
+        for setting in &wanted.settings {
+            let whole = format!("{} = {}", setting.target(&scratch), literal(&setting.value));
+            let done = setting.take_from_session(&mut session, &scratch).await;
+            refused.extend(refusal(done, &whole)?);
+        }
+        Ok(self.by_its_name_to_be(refused, &scratch))
+    }
+
+    /// Gives everything else to this operation's scratch database, which is to go live. Returns what
+    /// could not be given, a phrase each.
     ///
     /// # Errors
     /// The server cannot be reached.
@@ -242,23 +265,15 @@ impl Postgres {
         wanted: &Properties,
     ) -> Result<Vec<String>, DatabaseError> {
         let scratch = scratch_name(operation);
-        // Inside: some settings are checked against what the database holds.
-        let mut session = self.session_in(&scratch, "togather-agent").await?;
-        let mut refused = Vec::new();
-        for statement in wanted.statements(&scratch) {
-            refused.extend(refusal(run(&mut session, &statement).await, &statement)?);
-        }
-        for setting in &wanted.settings {
-            let whole = format!("{} = {}", setting.target(&scratch), literal(&setting.value));
-            let done = setting.take_from_session(&mut session, &scratch).await;
-            refused.extend(refusal(done, &whole)?);
-        }
-        // Whoever reads this knows the database by the name it is about to have.
-        let (scratch, live) = (quoted(&scratch), quoted(self.name()));
-        let known = refused
-            .into_iter()
-            .map(|note| note.replace(&scratch, &live));
-        Ok(known.collect())
+        let refused = self.run_each(&wanted.statements(&scratch)).await?;
+        Ok(self.by_its_name_to_be(refused, &scratch))
+    }
+
+    /// Whoever reads these knows the database by the name it is about to have.
+    fn by_its_name_to_be(&self, notes: Vec<String>, scratch: &str) -> Vec<String> {
+        let (scratch, live) = (quoted(scratch), quoted(self.name()));
+        let known = notes.into_iter();
+        known.map(|note| note.replace(&scratch, &live)).collect()
     }
 
     /// Runs each of these statements by itself. Returns which were refused, a phrase each.

@@ -10,7 +10,7 @@ use super::{
     program::{Progress, Say},
     store::Store,
 };
-use crate::database::{Database, major_of, scratch_name, version};
+use crate::database::{Database, Properties, major_of, scratch_name, version};
 
 /// What a restored copy is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +45,20 @@ impl Dumps {
             notes.extend(self.database.create_scratch(operation, original).await?);
             self.load(store, &snapshot, operation, purpose, beside.is_some(), say)
                 .await?;
+            // Of a snapshot that does not know them, those of the live database.
+            let wanted = match original {
+                Some(original) => Some(original.clone()),
+                None => self.database.live_properties().await?,
+            };
+            if let Some(wanted) = &wanted {
+                notes.extend(self.database.give_settings(operation, wanted).await?);
+            }
             say(Progress::stage("comparing what was restored"));
             self.compare(&snapshot, operation).await?;
-            if purpose == Purpose::Use {
-                notes.extend(self.give_properties(&snapshot, operation).await?);
+            if let (Purpose::Use, Some(wanted)) = (purpose, &wanted) {
+                notes.extend(self.database.give_properties(operation, wanted).await?);
             }
+            notes.extend(original.and_then(without_subscriptions));
             Ok(notes)
         };
         let proven = proven.await;
@@ -61,30 +70,6 @@ impl Dumps {
                 Err(e)
             }
         }
-    }
-
-    /// Gives the copy what belongs to a database itself: what the original had; of a snapshot that
-    /// does not know, what the live database has. Returns what is otherwise, a phrase each.
-    async fn give_properties(
-        &self,
-        manifest: &Manifest,
-        operation: Ulid,
-    ) -> Result<Vec<String>, SnapshotError> {
-        let wanted = match &manifest.properties {
-            Some(original) => Some(original.clone()),
-            None => self.database.live_properties().await?,
-        };
-        let Some(wanted) = wanted else {
-            return Ok(vec![]);
-        };
-        let mut notes = self.database.give_properties(operation, &wanted).await?;
-        if manifest.properties.is_some() && !wanted.subscriptions.is_empty() {
-            notes.push(format!(
-                "the subscription {} was not restored: two databases would both take what it brings",
-                wanted.subscriptions.join(", ")
-            ));
-        }
-        Ok(notes)
     }
 
     /// A server reads what older ones wrote, and no newer one's: refused before anything is made.
@@ -156,4 +141,13 @@ impl Dumps {
         manifest.verified_at = Some(verified_at);
         Ok(())
     }
+}
+
+fn without_subscriptions(original: &Properties) -> Option<String> {
+    let subscriptions = original.subscriptions.join(", ");
+    (!subscriptions.is_empty()).then(|| {
+        format!(
+            "the subscription {subscriptions} was not restored: two databases would both take what it brings"
+        )
+    })
 }
