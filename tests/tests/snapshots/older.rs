@@ -180,7 +180,8 @@ async fn what_a_newer_server_wrote_is_refused_by_an_older_one_before_anything_is
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert_eq!(older.dumps.leftovers().await.unwrap(), []);
+    let left = older.dumps.leftovers().await.unwrap();
+    assert!(!left.contains(&job), "nothing was made");
     let newcomer = "SELECT count(*) FROM pg_roles WHERE rolname = 'newcomer'";
     let session = &mut older.database.session;
     let newcomers: i64 = sqlx::query_scalar(newcomer)

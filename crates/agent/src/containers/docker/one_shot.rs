@@ -95,8 +95,8 @@ impl OneShots for Docker {
 
     async fn remove_left_overs(&self) -> Result<(), ContainersError> {
         let remove = || self.remove_one_shots(labels::PROGRAM);
-        let removed = self.left_overs_removed.get_or_try_init(remove).await;
-        removed.map(|()| ())
+        self.left_overs_removed.get_or_try_init(remove).await?;
+        Ok(())
     }
 }
 
