@@ -234,7 +234,12 @@ impl Store {
 
     /// Whether it is a local folder that nothing was put into yet.
     pub(super) fn is_folder_to_be_made(&self) -> bool {
-        self.folder.as_ref().is_some_and(|folder| !folder.exists())
+        let is_missing = |folder: &PathBuf| match std::fs::metadata(folder) {
+            Ok(_) => false,
+            // Anything else (a file in its place, say) shows when it is tried out.
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        self.folder.as_ref().is_some_and(is_missing)
     }
 
     /// What is known of writes that may only create, for all who share this place.
