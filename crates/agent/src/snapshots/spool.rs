@@ -68,9 +68,9 @@ impl Dumps {
     async fn deliver_one(&self, spool: &Store, manifest: &Manifest) -> Result<(), SnapshotError> {
         let names = Names::of_part(&manifest.dump).ok_or(SnapshotError::Unknown(manifest.id))?;
         match self.store.find(manifest.id).await {
-            // An interruption came between its delivery and the clearing of the spool.
-            Ok(there) if there.sha256 == manifest.sha256 => {}
-            Ok(_) => return Err(SnapshotError::Taken(names.manifest())),
+            // An interruption came between its delivery and the clearing of the spool; or the store
+            // had taken it after all, and only the answer was lost. What is whole there stays.
+            Ok(_) => {}
             Err(SnapshotError::Unknown(_) | SnapshotError::Unreadable(_)) => {
                 // What is there of it is left over from when the store went away.
                 self.store.remove_parts(&names).await?;
