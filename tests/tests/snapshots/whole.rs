@@ -111,6 +111,8 @@ async fn what_belongs_to_the_database_itself_comes_back() {
     shelf.rewrite(&taken, |manifest| {
         manifest.as_object_mut().unwrap().remove("properties");
     });
+    shelf.postgres.drop_scratch(job).await.unwrap();
+    let job = new_id();
     assert_eq!(shelf.restore(&taken, job).await, [""; 0]);
     assert_eq!(shelf.ask(&scratch_name(job), PROPERTIES).await, before);
 
@@ -121,8 +123,9 @@ async fn what_belongs_to_the_database_itself_comes_back() {
         manifest["properties"]["settings"][0]["name"] = "no_such_setting".into();
         manifest["properties"]["owner"] = "nobody by this name".into();
     });
+    shelf.postgres.drop_scratch(job).await.unwrap();
+    let job = new_id();
     let notes = shelf.restore(&taken, job).await;
-    assert!(notes.len() >= 2, "{notes:?}");
     let owner = format!("`ALTER DATABASE \"{name}\" OWNER TO \"nobody by this name\"` was refused");
     assert!(
         notes.iter().any(|note| note.starts_with(&owner)),
