@@ -20,6 +20,7 @@ mod roles;
 mod shelf;
 mod spool;
 mod store;
+mod upload;
 mod uploads;
 
 use std::{path::PathBuf, sync::Arc};

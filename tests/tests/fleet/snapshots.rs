@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use fleet_tests::{Fleet, fleet::BASE};
 use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Child,
+};
 
 /// One value out of a node's database.
 async fn query(fleet: &Fleet, node: &str, sql: &str) -> String {
@@ -173,4 +177,93 @@ async fn what_would_be_forgotten_is_said_with_reasons() {
     let node = &status["node-1"];
     assert_eq!(node["snapshot_overdue"], Value::Null, "{node:#}");
     assert!(node["last_verified"]["verified_at"].is_string(), "{node:#}");
+}
+
+/// Reads the lines about a job until one says that this stage has come.
+async fn until_stage(child: &mut Child, stage: &str) {
+    let stdout = child.stdout.take().expect("standard output is piped");
+    let mut lines = BufReader::new(stdout).lines();
+    let reading = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            let told: Value = serde_json::from_str(&line).unwrap();
+            let message = told["job"]["message"].as_str().unwrap_or_default();
+            if message.starts_with(stage) {
+                return;
+            }
+        }
+        panic!("it never came to `{stage}`");
+    };
+    tokio::time::timeout(Duration::from_secs(120), reading)
+        .await
+        .expect("in time");
+    // Whoever writes into a pipe that nobody reads is stopped by it; keep it open, and read on.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+}
+
+/// Orders a job on the first node, kills the agent as the job comes to this stage, and waits until
+/// the controller says how the job ended. Returns whether it succeeded.
+async fn agent_killed_in(fleet: &Fleet, job: &[&str], stage: &str) -> bool {
+    let order = ["--output", "json", "snapshot"];
+    let order = fleet.ctl(&order).args(job).args(["--nodes", "node-1"]);
+    let mut controller = order.start();
+    until_stage(&mut controller, stage).await;
+    let kill = ["systemctl", "kill", "--signal=KILL", "togather-agent"];
+    fleet.on_node("node-1", &kill).run().await.ended_with(0);
+    let ended = tokio::time::timeout(Duration::from_secs(180), controller.wait()).await;
+    let ended = ended.expect("the controller sees the ending").unwrap();
+    let scratch = "SELECT count(*) FROM pg_database WHERE datname LIKE 'togather_scratch_%'";
+    assert_eq!(
+        query(fleet, "node-1", scratch).await,
+        "0",
+        "{job:?} {stage}"
+    );
+    fleet.assert_all_on(BASE).await;
+    ended.success()
+}
+
+#[tokio::test]
+async fn an_agent_killed_in_a_job_leaves_nothing_half_made() {
+    let fleet = Fleet::take().await;
+    let id = proven_snapshot(&fleet, "node-1").await;
+    for (job, stage) in [
+        (["create"], "dumping the database"),
+        (["verify"], "looking for the snapshot"),
+    ] {
+        agent_killed_in(&fleet, &job, stage).await;
+        let list = ["--output", "json", "snapshot", "list", "--nodes", "node-1"];
+        let list = fleet.ctl(&list).run().await.ended_with(0).json();
+        let there = list["nodes"][0]["snapshots"].as_array().unwrap();
+        let proven = there.iter().find(|one| one["id"] == id.as_str()).unwrap();
+        assert!(proven["verified_at"].is_string(), "{list:#}");
+        let again = fleet.ctl(&["snapshot"]).args(job);
+        again.args(["--nodes", "node-1"]).run().await.ended_with(0);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_killed_in_a_restore_ends_on_one_database_and_says_which() {
+    let fleet = Fleet::take().await;
+    let id = proven_snapshot(&fleet, "node-1").await;
+    let before = rows(&fleet, "node-1").await;
+    query(&fleet, "node-1", "DELETE FROM events").await;
+    let emptied = rows(&fleet, "node-1").await;
+    let restore = ["restore", &id, "--yes-restore", "togather"];
+    for stage in [
+        "looking for the snapshot",
+        "stopping the app",
+        "starting the app",
+    ] {
+        let restored = agent_killed_in(&fleet, &restore, stage).await;
+        let expected = if restored { &before } else { &emptied };
+        assert_eq!(&rows(&fleet, "node-1").await, expected, "{stage}");
+        query(&fleet, "node-1", "DELETE FROM events").await;
+    }
+    let restore = fleet.ctl(&["snapshot"]).args(restore);
+    restore
+        .args(["--nodes", "node-1"])
+        .run()
+        .await
+        .ended_with(0);
+    assert_eq!(rows(&fleet, "node-1").await, before);
+    fleet.assert_all_on(BASE).await;
 }

@@ -10,7 +10,8 @@ use super::{
     error::SnapshotError,
     manifest::{FORMAT, Globals, Manifest, Names, Wanted},
     program::{Meter, Say, Sink},
-    store::{Store, Upload, json},
+    store::{Store, json},
+    upload::Upload,
 };
 use crate::database::{Database, DatabaseError, Properties, major_of, version};
 

@@ -6,7 +6,7 @@ use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use togather_model::Ulid;
 use tokio::time::Instant;
 
-use super::{Dumps, error::SnapshotError, store::Upload};
+use super::{Dumps, error::SnapshotError, upload::Upload};
 use crate::{
     containers::{ContainersError, Output, Process},
     database::Postgres,

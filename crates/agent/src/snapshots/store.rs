@@ -13,12 +13,11 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::{
     BackoffConfig, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme,
-    PutMode, RetryConfig, WriteMultipart, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
+    PutMode, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder, local::LocalFileSystem, multipart::MultipartStore, path::Path,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use sha2::{Digest as _, Sha256};
-use togather_model::{Digest, Ulid};
+use togather_model::Ulid;
 use url::Url;
 
 use super::{
@@ -27,17 +26,10 @@ use super::{
     error::SnapshotError,
     manifest::{Manifest, Names, Origin},
     probe::{Answer, ConditionalWrites, is_refused},
+    upload::{IN_FLIGHT, Upload},
     uploads::Uploads,
 };
 
-/// The smallest part S3 allows but for the last one.
-const PART: usize = 5 << 20;
-/// S3 counts parts up to 10,000; a dump of this database gets larger ones in time.
-const MOST_PARTS: u64 = 9_000;
-/// Parts on their way at once: more would only take memory.
-const IN_FLIGHT: usize = 2;
-/// How many bytes are written between two looks at how full the disk is.
-const LOOK: u64 = 16 << 20;
 /// How much is asked for at once when reading. Ranges, so that no request takes long.
 const PIECE: u64 = 4 << 20;
 
@@ -270,9 +262,6 @@ impl Store {
             Some(all) => all.saturating_sub(self.used().await?),
             None => u64::MAX,
         };
-        let part = usize::try_from(at_most / MOST_PARTS)
-            .unwrap_or(PART)
-            .max(PART);
         let path = self.path(name);
         let begun: Box<dyn MultipartUpload> = match &self.uploads {
             Some(uploads) => Box::new(uploads.begin(name, &path).await?),
@@ -282,18 +271,11 @@ impl Store {
                     .map_err(|e| SnapshotError::store(format!("begin {}", self.shown(name)), &e))?
             }
         };
-        let disk = self.folder.clone().map(|folder| Disk {
-            folder,
-            min_free: self.min_free,
-            next_look: 0,
-        });
-        Ok(Upload {
-            room,
-            disk,
-            name: self.shown(name),
-            parts: Some(WriteMultipart::new_with_chunk_size(begun, part)),
-            sha256: Sha256::new(),
-            bytes: 0,
+        let name = self.shown(name);
+        let upload = Upload::of(name, begun, at_most).within(room);
+        Ok(match self.folder.clone() {
+            Some(folder) => upload.leaving_free(folder, self.min_free),
+            None => upload,
         })
     }
 
@@ -498,110 +480,4 @@ pub(super) fn json(name: &str, value: &impl Serialize) -> Result<Vec<u8>, Snapsh
         doing: format!("take {name}"),
         why: e.to_string(),
     })
-}
-
-/// The local disk an object is written to: it may be the one the live database writes to.
-struct Disk {
-    folder: PathBuf,
-    min_free: u64,
-    /// After so many bytes it is looked at again.
-    next_look: u64,
-}
-
-impl Disk {
-    /// Refuses to fill it.
-    fn look(&mut self, written: u64) -> Result<(), SnapshotError> {
-        if written < self.next_look {
-            return Ok(());
-        }
-        self.next_look = written + LOOK;
-        let stat = nix::sys::statvfs::statvfs(&self.folder);
-        let stat = stat.map_err(|e| SnapshotError::Store {
-            doing: format!("say how full {} is", self.folder.display()),
-            why: e.to_string(),
-        })?;
-        let free = stat.blocks_available() * stat.fragment_size();
-        match free >= self.min_free {
-            true => Ok(()),
-            false => Err(SnapshotError::DiskFull {
-                folder: self.folder.clone(),
-                free,
-                wanted: self.min_free,
-            }),
-        }
-    }
-}
-
-/// An object under way. If it is let go of before its end, what was sent of it is taken back.
-pub(super) struct Upload {
-    name: String,
-    /// How many bytes it may have.
-    room: u64,
-    /// Where it is written, if that is a local disk.
-    disk: Option<Disk>,
-    parts: Option<WriteMultipart>,
-    sha256: Sha256,
-    bytes: u64,
-}
-
-impl Upload {
-    /// How much was written.
-    pub(super) const fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Writes; waits while enough parts are on their way.
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
-        if self.bytes + bytes.len() as u64 > self.room {
-            return Err(SnapshotError::SpoolFull { room: self.room });
-        }
-        if let Some(disk) = &mut self.disk {
-            disk.look(self.bytes)?;
-        }
-        if let Some(parts) = &mut self.parts {
-            let room = parts.wait_for_capacity(IN_FLIGHT).await;
-            room.map_err(|e| SnapshotError::store(format!("take {}", self.name), &e))?;
-            parts.write(bytes);
-        }
-        self.sha256.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Makes the object visible. Returns its size and SHA-256.
-    pub(super) async fn finish(mut self) -> Result<(u64, Digest), SnapshotError> {
-        if let Some(parts) = self.parts.take() {
-            let finished = parts.finish().await;
-            finished.map_err(|e| SnapshotError::store(format!("take {}", self.name), &e))?;
-        }
-        let sha256 = std::mem::take(&mut self.sha256).finalize();
-        Ok((self.bytes, Digest::from_bytes(sha256.into())))
-    }
-
-    /// Takes back what was sent.
-    pub(super) async fn abort(mut self) {
-        if let Some(parts) = self.parts.take() {
-            take_back(parts, &self.name).await;
-        }
-    }
-}
-
-async fn take_back(parts: WriteMultipart, name: &str) {
-    if let Err(error) = parts.abort().await {
-        tracing::warn!(
-            %error,
-            "what was sent of {name} could not be taken back; a lifecycle rule for unfinished uploads removes it"
-        );
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if let (Some(parts), Ok(runtime)) =
-            (self.parts.take(), tokio::runtime::Handle::try_current())
-        {
-            let name = std::mem::take(&mut self.name);
-            runtime.spawn(async move { take_back(parts, &name).await });
-        }
-    }
 }
