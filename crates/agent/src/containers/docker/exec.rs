@@ -7,13 +7,16 @@ use bollard::{
     container::LogOutput,
     exec::{StartExecOptions, StartExecResults},
     models::ExecConfig,
+    query_parameters::ContainerArchiveInfoOptionsBuilder,
 };
 use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     super::{ContainersError, Exec, Finished, Output, Process},
-    Docker, refused,
+    Docker,
+    connection::has_status,
+    refused,
     tail::Tail,
 };
 
@@ -34,6 +37,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// change nothing there.
 const LATER: [&str; 3] = ["nice", "-n", "10"];
 
+/// Into a pipe, C's library writes 4 KiB at a time, and Docker carries each piece through three more
+/// processes: a dump of 92 MiB took 5.0 s, and in larger pieces 4.1 s, where 3.7 s was the least.
+const IN_LARGE_PIECES: [&str; 3] = [STDBUF, "-o", "256K"];
+/// Of the GNU core utilities; not in every image.
+const STDBUF: &str = "/usr/bin/stdbuf";
+
 #[async_trait]
 impl Exec for Docker {
     async fn exec(
@@ -46,14 +55,34 @@ impl Exec for Docker {
         let environment = environment.iter();
         let environment = environment.map(|(name, value)| format!("{name}={value}"));
         let program = command.first().map_or("", String::as_str);
-        let later = LATER.into_iter().map(str::to_owned);
-        let command: Vec<String> = later.chain(command.iter().cloned()).collect();
+        let pieces = match self.has_file(&container, STDBUF).await? {
+            true => &IN_LARGE_PIECES[..],
+            false => &[],
+        };
+        let before = LATER.iter().chain(pieces).map(ToString::to_string);
+        let command: Vec<String> = before.chain(command.iter().cloned()).collect();
         self.attach(&container, program, &command, environment.collect(), true)
             .await
     }
 }
 
 impl Docker {
+    /// Whether the container is known to have this file.
+    async fn has_file(&self, container: &str, path: &str) -> Result<bool, ContainersError> {
+        let client = self.client().await?;
+        let options = ContainerArchiveInfoOptionsBuilder::new().path(path).build();
+        let found = client
+            .get_container_archive_info(container, Some(options))
+            .await;
+        if let Err(error) = &found
+            && !has_status(error, 404)
+        {
+            // It only saves time, so whatever this is must not keep the program from running.
+            tracing::debug!(%error, path, "not looked for");
+        }
+        Ok(found.is_ok())
+    }
+
     /// Starts a program in this container.
     async fn attach(
         &self,
