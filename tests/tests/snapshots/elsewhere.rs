@@ -407,10 +407,16 @@ async fn what_a_killed_agent_left_is_found_by_the_next() {
         }
         // Forgotten, it clears nothing up: as an agent that was killed.
         std::mem::forget(create);
+        let theirs = engine.containers().await;
+        assert_ne!(theirs, [""; 0]);
         other.docker().remove_left_overs().await.unwrap();
         let next = engine.docker();
         next.end_one_shots(all.id).await.unwrap();
-        assert_ne!(engine.containers().await, [""; 0], "none of theirs");
+        let left = engine.containers().await;
+        assert!(
+            theirs.iter().all(|one| left.contains(one)),
+            "{theirs:?} {left:?}"
+        );
         let again = engine.dumps(&shelf, IMAGE);
         match by_job {
             true => again.end_programs(wanted.id).await.unwrap(),
