@@ -173,17 +173,9 @@ impl Postgres {
         self.sessions.user()
     }
 
-    /// The server's major version, and the whole of it for people.
-    pub(crate) async fn server_version(&self) -> Result<(u32, String), DatabaseError> {
-        let failed = |e| DatabaseError::from_sqlx("the server's version could not be asked for", e);
-        let mut connection = self.sessions.ask().await?;
-        let (number, version): (i32, String) = sqlx::query_as(
-            "SELECT current_setting('server_version_num')::int, current_setting('server_version')",
-        )
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-        Ok((number.unsigned_abs() / 10_000, version))
+    /// The server's version as it tells it, for example `17.5 (Debian 17.5-1)`.
+    pub(crate) async fn server_version(&self) -> Result<String, DatabaseError> {
+        version(&mut *self.sessions.ask().await?).await
     }
 
     /// How long one migration waits for a lock before it steps back.

@@ -10,6 +10,7 @@ pub mod journal;
 mod progress;
 mod soak;
 mod steps;
+mod tidy;
 mod undo;
 
 #[cfg(test)]
@@ -181,7 +182,7 @@ impl<'a> Deployment<'a> {
 
     /// Clears away what is no longer needed. Failures here only warn.
     async fn tidy(&self) {
-        for failure in steps::tidy(self).await {
+        for failure in tidy::tidy(self).await {
             let message = format!("tidying up did not finish: {failure}");
             self.journal.mention(EventKind::Warning { message }).await;
         }

@@ -10,18 +10,19 @@ mod leftovers;
 pub mod replaced;
 mod restore;
 mod resume;
+mod settle;
+mod watcher;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use futures::{Stream, stream};
-use togather_model::{Failure, FailureKind, SnapshotEvent, Ulid};
+use togather_model::{Failure, FailureKind, Ulid};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -29,10 +30,11 @@ use crate::{
     leases, log,
     node::Node,
     snapshots::{Manifest, Progress},
-    state::{StateError, entry},
+    state::StateError,
 };
 
 pub use self::job::{Interrupted, Job, SCHEDULE, Swap, Which, Work};
+use self::settle::Settling;
 pub use togather_model::JobKind;
 
 /// How long to wait before what an interruption left is looked at again.
@@ -48,14 +50,6 @@ pub struct Jobs {
     stopping: CancellationToken,
     /// The interrupted job that is being put in order.
     settling: Arc<Mutex<Option<Settling>>>,
-}
-
-/// An interrupted job being put in order.
-struct Settling {
-    left: Interrupted,
-    /// Somebody wants a restore instead.
-    superseded: CancellationToken,
-    over: CancellationToken,
 }
 
 /// What came of a job.
@@ -219,24 +213,6 @@ impl Jobs {
         Ok(job)
     }
 
-    /// Gives up putting an interrupted job in order, and returns it: while the database server does
-    /// not come up, that never ends, and a restore is what brings it up. Not where databases may
-    /// have changed places half.
-    async fn supersede(&self) -> Option<Interrupted> {
-        let settling = {
-            let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
-            settling.take_if(|settling| !settling.left.job.swaps())
-        };
-        let Settling {
-            left,
-            superseded,
-            over,
-        } = settling?;
-        superseded.cancel();
-        over.cancelled().await;
-        Some(left)
-    }
-
     fn must_be_live(&self, typed: &str) -> Result<(), Failure> {
         let live = self.node.database.live_name();
         if typed == live {
@@ -306,123 +282,6 @@ impl Jobs {
         self.current.send_replace(Some(job));
     }
 
-    /// Puts in order what an interruption left, if anything; a restore that was stuck is tried to be
-    /// taken back once more. Until that is done, nothing else begins.
-    ///
-    /// # Errors
-    /// The state cannot be read.
-    pub async fn resume(&self) -> Result<Option<Job>, StateError> {
-        let Some(interrupted) = self.take_up().await? else {
-            return Ok(None);
-        };
-        let (this, job) = (self.clone(), interrupted.job.clone());
-        self.current.send_replace(Some(job.clone()));
-        let (superseded, over) = (CancellationToken::new(), CancellationToken::new());
-        let settling = Settling {
-            left: interrupted.clone(),
-            superseded: superseded.clone(),
-            over: over.clone(),
-        };
-        *self.settling.lock().unwrap_or_else(PoisonError::into_inner) = Some(settling);
-        self.under_way.spawn(async move {
-            let job = interrupted.job.clone();
-            let task = this.task(job.id);
-            task.say(Progress::stage(
-                "putting in order what an interruption left",
-            ));
-            let settled = async {
-                loop {
-                    match Box::pin(task.put_in_order(&interrupted)).await {
-                        Ok(ended) => break ended,
-                        Err(failure) => {
-                            tracing::warn!(job = %job.id, %failure, "not in order yet; trying again");
-                        }
-                    }
-                    tokio::time::sleep(RETRY).await;
-                }
-            };
-            let ended = tokio::select! {
-                ended = settled => ended,
-                () = superseded.cancelled() => Err(resume::superseded(job.id)),
-                () = this.stopping.cancelled() => return,
-            };
-            this.end(job, ended).await;
-            *this.settling.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            over.cancel();
-        });
-        Ok(Some(job))
-    }
-
-    async fn take_up(&self) -> Result<Option<Interrupted>, StateError> {
-        let (state, name, now) = (&self.node.state, &self.node.name, self.node.host.now());
-        if let Some(interrupted) = state.running_job().await? {
-            let job = &interrupted.job;
-            let resumed = SnapshotEvent::Resumed { job: job.kind };
-            // A full disk must not keep the databases from being put in order.
-            match state.append(entry(job, name, now, resumed)).await {
-                Ok(event) => log::tell(&event),
-                Err(error) => tracing::warn!(%error, "an event was not journalled"),
-            }
-            return Ok(Some(interrupted));
-        }
-        let Some(mut stuck) = state.stuck_job().await? else {
-            return Ok(None);
-        };
-        stuck.job.ended_at = None;
-        stuck.job.failure = None;
-        match state.reopen_job(&stuck.job, name, now).await {
-            Ok(event) => log::tell(&event),
-            // A deployment was taken up; if it ends well, nothing is stuck any more.
-            Err(StateError::Busy) => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        Ok(Some(stuck))
-    }
-
-    /// The job under way, as it is now.
-    #[must_use]
-    pub fn running(&self) -> Option<Job> {
-        let current = self.current.borrow();
-        current.clone().filter(|job| job.ended_at.is_none())
-    }
-
-    /// Changes whenever the job under way does.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<Option<Job>> {
-        self.current.subscribe()
-    }
-
-    fn watched(&self, id: Ulid) -> Option<Job> {
-        self.current.borrow().clone().filter(|job| job.id == id)
-    }
-
-    /// The job with this id as it is now, and each time that it changes, until it has ended. The
-    /// stream is over without an ending when the agent stops.
-    ///
-    /// # Errors
-    /// The state cannot be read.
-    pub async fn watch(
-        &self,
-        id: Ulid,
-        stopping: CancellationToken,
-    ) -> Result<Option<impl Stream<Item = Job> + use<>>, StateError> {
-        let watcher = Watcher {
-            // Before the first look, so that no change falls between the look and the wait.
-            changes: self.current.subscribe(),
-            node: self.node.clone(),
-            id,
-            stopping,
-            told: None,
-        };
-        if self.node.state.job(id).await?.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(stream::unfold(watcher, |mut watcher| async move {
-            let job = watcher.next().await?;
-            Some((job, watcher))
-        })))
-    }
-
     /// Breaks off what may be broken off and waits for the rest, at most this long. Returns whether
     /// anything is still under way; that is put in order when the agent starts again.
     pub async fn wait(&self, within: Duration) -> bool {
@@ -468,38 +327,6 @@ async fn write_ending(
         tokio::select! {
             () = tokio::time::sleep(RETRY) => {}
             () = stopping.cancelled() => return job,
-        }
-    }
-}
-
-struct Watcher {
-    changes: watch::Receiver<Option<Job>>,
-    node: Node,
-    id: Ulid,
-    stopping: CancellationToken,
-    told: Option<Job>,
-}
-
-impl Watcher {
-    async fn next(&mut self) -> Option<Job> {
-        if self.told.as_ref().is_some_and(|job| job.ended_at.is_some()) {
-            return None;
-        }
-        loop {
-            let current = self.changes.borrow_and_update().clone();
-            let job = match current.filter(|job| job.id == self.id) {
-                Some(job) => job,
-                // Another one has begun since: this one has ended, and is in the state.
-                None => self.node.state.job(self.id).await.ok()??,
-            };
-            if self.told.as_ref() != Some(&job) {
-                self.told = Some(job.clone());
-                return Some(job);
-            }
-            tokio::select! {
-                changed = self.changes.changed() => changed.ok()?,
-                () = self.stopping.cancelled() => return None,
-            }
         }
     }
 }

@@ -7,7 +7,7 @@ use togather_model::Ulid;
 use super::{Dumps, error::SnapshotError, program::Sink};
 use crate::{
     containers::{Exec, FILES, OneShot, OneShotFile, OneShots, Process},
-    database::{Login, Postgres},
+    database::{Login, Postgres, major_of},
 };
 
 /// More than any version takes to say.
@@ -138,26 +138,26 @@ impl Dumps {
             .follow(Sink::Memory(&mut said, MOST_VERSION))
             .await?;
         let said = String::from_utf8_lossy(&said).trim().to_owned();
-        let (server, version) = self.database.server_version().await?;
+        let server = self.database.server_version().await?;
         // A newer one could read the server, but what it writes is only sure to be taken back by
         // a server as new as itself: pg_restore 17 sets what PostgreSQL 16 does not know.
-        if major(&said) == Some(server) {
+        let major = major_of(&server);
+        if said_major(&said) == Some(major) {
             return Ok(());
         }
         Err(SnapshotError::DoesNotFit {
             image: image.clone(),
             said,
-            server: version,
-            major: server,
+            server,
+            major,
         })
     }
 }
 
 /// The major version in what `pg_dump --version` prints.
-fn major(said: &str) -> Option<u32> {
+fn said_major(said: &str) -> Option<u32> {
     let (_, version) = said.split_once("(PostgreSQL) ")?;
-    let end = version.find(|c: char| !c.is_ascii_digit());
-    version[..end.unwrap_or(version.len())].parse().ok()
+    Some(major_of(version))
 }
 
 #[cfg(test)]
@@ -179,7 +179,7 @@ mod tests {
             ("pg_dump: command not found", None),
             ("", None),
         ] {
-            assert_eq!(major(said), expected, "{said}");
+            assert_eq!(said_major(said), expected, "{said}");
         }
     }
 

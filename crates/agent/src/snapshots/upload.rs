@@ -1,7 +1,8 @@
 //! One large object on its way into the store: in parts, in constant memory, counted and hashed.
 
-use std::path::PathBuf;
+use std::{collections::VecDeque, path::PathBuf};
 
+use bytes::{Bytes, BytesMut};
 use object_store::{MultipartUpload, WriteMultipart};
 use sha2::{Digest as _, Sha256};
 use togather_model::Digest;
@@ -49,6 +50,58 @@ impl Disk {
     }
 }
 
+/// The part that is filled now. The memory of one that was stored is filled again: however long the
+/// object is, it takes no more than the parts on their way and the next.
+struct Part {
+    size: usize,
+    filled: BytesMut,
+    sent: VecDeque<Bytes>,
+}
+
+impl Part {
+    fn of(size: usize) -> Self {
+        Self {
+            size,
+            filled: BytesMut::with_capacity(size),
+            sent: VecDeque::new(),
+        }
+    }
+
+    /// Takes as much as fits; returns the rest.
+    fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (fits, rest) = bytes.split_at(bytes.len().min(self.size - self.filled.len()));
+        self.filled.extend_from_slice(fits);
+        rest
+    }
+
+    fn is_full(&self) -> bool {
+        self.filled.len() == self.size
+    }
+
+    /// What it was filled with. The next one begins.
+    fn take(&mut self) -> Bytes {
+        let next = self.stored();
+        let next = next.unwrap_or_else(|| BytesMut::with_capacity(self.size));
+        let filled = std::mem::replace(&mut self.filled, next).freeze();
+        self.sent.push_back(filled.clone());
+        filled
+    }
+
+    /// The memory of a part that nobody sends any more.
+    fn stored(&mut self) -> Option<BytesMut> {
+        for _ in 0..self.sent.len() {
+            match self.sent.pop_front()?.try_into_mut() {
+                Ok(mut stored) => {
+                    stored.clear();
+                    return Some(stored);
+                }
+                Err(under_way) => self.sent.push_back(under_way),
+            }
+        }
+        None
+    }
+}
+
 /// An object under way. If it is let go of before its end, what was sent of it is taken back.
 pub(super) struct Upload {
     name: String,
@@ -56,6 +109,7 @@ pub(super) struct Upload {
     room: u64,
     /// Where it is written, if that is a local disk.
     disk: Option<Disk>,
+    part: Part,
     parts: Option<WriteMultipart>,
     sha256: Sha256,
     bytes: u64,
@@ -71,6 +125,7 @@ impl Upload {
             room: u64::MAX,
             disk: None,
             name,
+            part: Part::of(part),
             parts: Some(WriteMultipart::new_with_chunk_size(begun, part)),
             sha256: Sha256::new(),
             bytes: 0,
@@ -106,19 +161,30 @@ impl Upload {
         if let Some(disk) = &mut self.disk {
             disk.look(self.bytes)?;
         }
-        if let Some(parts) = &mut self.parts {
-            let room = parts.wait_for_capacity(IN_FLIGHT).await;
-            room.map_err(|e| SnapshotError::store(format!("take {}", self.name), &e))?;
-            parts.write(bytes);
+        let mut rest = self.part.fill(bytes);
+        while self.part.is_full() {
+            self.send().await?;
+            rest = self.part.fill(rest);
         }
         self.sha256.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(())
     }
 
+    /// Sends what the part was filled with, once few enough are on their way.
+    async fn send(&mut self) -> Result<(), SnapshotError> {
+        if let Some(parts) = &mut self.parts {
+            let room = parts.wait_for_capacity(IN_FLIGHT).await;
+            room.map_err(|e| SnapshotError::store(format!("take {}", self.name), &e))?;
+            parts.put(self.part.take());
+        }
+        Ok(())
+    }
+
     /// Makes the object visible. Returns its size and SHA-256.
     pub(super) async fn finish(mut self) -> Result<(u64, Digest), SnapshotError> {
-        if let Some(parts) = self.parts.take() {
+        if let Some(mut parts) = self.parts.take() {
+            parts.put(self.part.take());
             let finished = parts.finish().await;
             finished.map_err(|e| SnapshotError::store(format!("take {}", self.name), &e))?;
         }

@@ -2,8 +2,9 @@
 //! and PostgreSQL's do; the journal is a real one.
 
 mod outside;
+mod snapshots;
 
-pub(crate) use self::outside::manifest;
+pub(crate) use self::snapshots::manifest;
 
 use std::{
     collections::BTreeMap,
