@@ -51,6 +51,8 @@ pub(crate) async fn serve(root: &Path, listen: SocketAddr) -> Result<()> {
                 continue;
             }
         };
+        // A long answer's last piece would wait for the one before it to be acknowledged.
+        stream.set_nodelay(true)?;
         let connection = server.serve_connection(TokioIo::new(stream), service.clone());
         let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {

@@ -62,13 +62,17 @@ impl Part {
     fn of(size: usize) -> Self {
         Self {
             size,
-            filled: BytesMut::with_capacity(size),
+            filled: BytesMut::new(),
             sent: VecDeque::new(),
         }
     }
 
     /// Takes as much as fits; returns the rest.
     fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.filled.capacity() == 0 {
+            let stored = self.stored();
+            self.filled = stored.unwrap_or_else(|| BytesMut::with_capacity(self.size));
+        }
         let (fits, rest) = bytes.split_at(bytes.len().min(self.size - self.filled.len()));
         self.filled.extend_from_slice(fits);
         rest
@@ -80,9 +84,7 @@ impl Part {
 
     /// What it was filled with. The next one begins.
     fn take(&mut self) -> Bytes {
-        let next = self.stored();
-        let next = next.unwrap_or_else(|| BytesMut::with_capacity(self.size));
-        let filled = std::mem::replace(&mut self.filled, next).freeze();
+        let filled = std::mem::take(&mut self.filled).freeze();
         self.sent.push_back(filled.clone());
         filled
     }
