@@ -160,7 +160,12 @@ impl Dumps {
     /// The server's roles as SQL, without their passwords.
     async fn roles(&self, wanted: &Wanted) -> Result<Vec<u8>, SnapshotError> {
         let database = format!("--dbname={}", conninfo(self.database.name()));
-        let arguments = ["--globals-only", "--no-role-passwords", &database];
+        let arguments = [
+            "--globals-only",
+            "--no-role-passwords",
+            "--encoding=UTF8",
+            &database,
+        ];
         let (_stdin, program) = self.start("pg_dumpall", wanted.id, &arguments).await?;
         let mut sql = Vec::new();
         program.follow(Sink::Memory(&mut sql, MOST_GLOBALS)).await?;

@@ -199,11 +199,30 @@ impl Dumps {
         &self,
         store: &Store,
         manifest: &Manifest,
-        stdin: Stdin,
+        mut stdin: Stdin,
+        ended: &CancellationToken,
+        progress: Meter<'_>,
+    ) -> Result<(), SnapshotError> {
+        let poured = self.pour(store, manifest, &mut stdin, ended, progress);
+        let poured = poured.await;
+        // Whatever came of it: left open, the program would wait for more for ever. How it ends is
+        // for its exit code to say.
+        tokio::select! {
+            _ = stdin.shutdown() => {}
+            () = ended.cancelled() => {}
+        }
+        poured
+    }
+
+    async fn pour(
+        &self,
+        store: &Store,
+        manifest: &Manifest,
+        stdin: &mut Stdin,
         ended: &CancellationToken,
         mut progress: Meter<'_>,
     ) -> Result<(), SnapshotError> {
-        let mut stdin = Some(stdin);
+        let mut is_taken = true;
         let mut sha256 = Sha256::new();
         let mut bytes = 0;
         let mut pieces = store.pieces(&manifest.dump, manifest.bytes);
@@ -211,32 +230,24 @@ impl Dumps {
             let piece = piece?;
             sha256.update(&piece);
             bytes += piece.len() as u64;
-            let taken = match &mut stdin {
-                Some(stdin) => tokio::select! {
+            if is_taken {
+                is_taken = tokio::select! {
                     written = stdin.write_all(&piece) => written.is_ok(),
                     () = ended.cancelled() => false,
-                },
-                None => false,
-            };
-            if !taken {
-                stdin = None;
+                };
             }
             progress.tell(bytes);
         }
         let found = Digest::from_bytes(sha256.finalize().into());
-        if bytes != manifest.bytes || found != manifest.sha256 {
-            return Err(SnapshotError::Damaged {
-                dump: manifest.dump.clone(),
-                why: format!(
-                    "{bytes} bytes with {found} were read, {} bytes with {} were stored",
-                    manifest.bytes, manifest.sha256
-                ),
-            });
+        if bytes == manifest.bytes && found == manifest.sha256 {
+            return Ok(());
         }
-        if let Some(mut stdin) = stdin {
-            // How it ended is for the program's exit code to say.
-            let _ = stdin.shutdown().await;
-        }
-        Ok(())
+        Err(SnapshotError::Damaged {
+            dump: manifest.dump.clone(),
+            why: format!(
+                "{bytes} bytes with {found} were read, {} bytes with {} were stored",
+                manifest.bytes, manifest.sha256
+            ),
+        })
     }
 }
