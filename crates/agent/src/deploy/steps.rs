@@ -7,12 +7,15 @@ use togather_model::{
 };
 use tokio::time::Instant;
 
-use super::{Deployment, progress::signs_of_life};
+use super::{
+    Deployment,
+    progress::{now_and_then, signs_of_life},
+};
 use crate::{
     containers::App,
     health::{Answer, HealthError},
     migrations::MigrationError,
-    snapshots::{Progress, Reason, Wanted},
+    snapshots::{Reason, Wanted},
 };
 
 impl Deployment<'_> {
@@ -147,7 +150,7 @@ impl Deployment<'_> {
         let (say, heard) = signs_of_life();
         let work = async move {
             let snapshots = &self.node.snapshots;
-            let say = |progress: Progress| say(progress.message);
+            let say = now_and_then(say);
             let taken = snapshots.create(&wanted, &say).await;
             let taken = taken.map_err(|e| failed("the database could not be snapshotted", &e))?;
             let proven = snapshots.prove(taken.id, self.operation.id, &say).await;
