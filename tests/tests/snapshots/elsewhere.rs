@@ -493,5 +493,16 @@ async fn who_is_no_superuser_can_take_prove_and_restore() {
     .await
     .unwrap();
     assert_eq!((rows, may), (10, true));
+
+    // What a superuser made there, such a one cannot make again. The data comes back all the same.
+    let mut admin = server.connect(name).await;
+    let published = sqlx::raw_sql("CREATE PUBLICATION everything FOR ALL TABLES");
+    published.execute(&mut admin).await.unwrap();
+    let taken = dumps.create(&wanted(), &|_| ()).await.unwrap();
+    let job = new_id();
+    let restored = dumps.restore(None, taken.id, job, &|_| ()).await.unwrap();
+    let told = restored.notes.join("; ");
+    assert!(told.contains("publications were not restored"), "{told}");
+    postgres.drop_scratch(job).await.unwrap();
     engine.assert_nothing_left().await;
 }

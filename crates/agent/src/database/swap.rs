@@ -17,6 +17,9 @@ const REPLACED: &str = "_replaced_";
 const IN_USE: &str = "55006";
 /// How long clients that connect again and again may hold a swap up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server may take to rename two databases. One elsewhere may vanish without a word, and
+/// the app is stopped meanwhile.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Databases that every server has, and that nobody swaps.
 const ASIDE: [&str; 2] = ["postgres", "template1"];
 
@@ -111,8 +114,15 @@ impl Postgres {
         }
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let Err(error) = rename_both(&mut session, self.name(), incoming, outgoing).await
-            else {
+            let renaming = rename_both(&mut session, self.name(), incoming, outgoing);
+            let Ok(renamed) = tokio::time::timeout(SILENCE, renaming).await else {
+                return Err(DatabaseError::Broken {
+                    doing,
+                    source: format!("the server has not answered for {} s", SILENCE.as_secs())
+                        .into(),
+                });
+            };
+            let Err(error) = renamed else {
                 return Ok(());
             };
             let error = DatabaseError::from_sqlx(doing, error);

@@ -85,6 +85,11 @@ impl Dumps {
             .await
             .map_err(failed)?;
         let counted = async {
+            // Beside the dump one process is enough; the rest is the live service's.
+            sqlx::query("SELECT set_config('max_parallel_workers_per_gather', '0', true)")
+                .execute(&mut *view)
+                .await
+                .map_err(failed)?;
             let properties = Properties::read(&mut view, self.database.name()).await?;
             Ok((Contents::count(&mut view).await?, properties))
         };

@@ -43,8 +43,16 @@ impl Dumps {
             let mut notes = self.make_roles(&globals, purpose, operation).await?;
             let original = snapshot.properties.as_ref();
             notes.extend(self.database.create_scratch(operation, original).await?);
-            self.load(store, &snapshot, operation, purpose, beside.is_some(), say)
-                .await?;
+            let from_file = beside.is_some();
+            let loaded = self.load(store, &snapshot, operation, purpose, from_file, say);
+            if let Err(error) = loaded.await {
+                notes.push(self.without_privileges(purpose, error).await?);
+                self.database.drop_scratch(operation).await?;
+                self.database.create_scratch(operation, original).await?;
+                let proof = Purpose::Proof;
+                self.load(store, &snapshot, operation, proof, from_file, say)
+                    .await?;
+            }
             // Of a snapshot that does not know them, those of the live database.
             let wanted = match original {
                 Some(original) => Some(original.clone()),
@@ -70,6 +78,23 @@ impl Dumps {
                 Err(e)
             }
         }
+    }
+
+    /// Who is no superuser may not be able to grant what others granted, or to publish all tables;
+    /// the data, which is what was proven, comes back all the same. Anything else stays an error.
+    async fn without_privileges(
+        &self,
+        purpose: Purpose,
+        error: SnapshotError,
+    ) -> Result<String, SnapshotError> {
+        let is_refused = matches!(error, SnapshotError::Program { .. });
+        if purpose == Purpose::Proof || !is_refused || self.database.is_superuser().await? {
+            return Err(error);
+        }
+        Ok(format!(
+            "privileges and publications were not restored, because {} may not make them all: {error}; make them by hand",
+            self.database.user()
+        ))
     }
 
     /// A server reads what older ones wrote, and no newer one's: refused before anything is made.
