@@ -26,12 +26,14 @@ use super::{
     error::SnapshotError,
     manifest::{Manifest, Names, Origin},
     probe::{Answer, ConditionalWrites, is_refused},
-    upload::{IN_FLIGHT, Upload},
+    upload::Upload,
     uploads::Uploads,
 };
 
 /// How much is asked for at once when reading. Ranges, so that no request takes long.
 const PIECE: u64 = 4 << 20;
+/// How many are asked for at once, the next while one is taken.
+const AHEAD: usize = 2;
 
 /// How often one request is repeated, and for how long at most: a dump waits meanwhile.
 fn retries() -> RetryConfig {
@@ -383,7 +385,7 @@ impl Store {
                     piece.map_err(|e| SnapshotError::store(format!("give {name}"), &e))
                 }
             })
-            .buffered(IN_FLIGHT)
+            .buffered(AHEAD)
     }
 
     /// What the place holds, by name.

@@ -13,8 +13,9 @@ use super::error::SnapshotError;
 const PART: usize = 5 << 20;
 /// S3 counts parts up to 10,000; a dump of this database gets larger ones in time.
 const MOST_PARTS: u64 = 9_000;
-/// Parts on their way at once: more would only take memory.
-pub(super) const IN_FLIGHT: usize = 2;
+/// Parts on their way at once, while the next is filled. More would only take memory: a part takes
+/// many times as long as a store takes to answer.
+const IN_FLIGHT: usize = 1;
 /// How many bytes are written between two looks at how full the disk is.
 const LOOK: u64 = 16 << 20;
 
