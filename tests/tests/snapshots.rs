@@ -11,14 +11,20 @@
 mod bucket;
 #[path = "snapshots/crashed.rs"]
 mod crashed;
+#[path = "snapshots/damaged.rs"]
+mod damaged;
 #[path = "snapshots/doubtful.rs"]
 mod doubtful;
 #[path = "snapshots/elsewhere.rs"]
 mod elsewhere;
 #[path = "snapshots/faulty.rs"]
 mod faulty;
+#[path = "snapshots/forgotten.rs"]
+mod forgotten;
 #[path = "snapshots/full.rs"]
 mod full;
+#[path = "snapshots/held.rs"]
+mod held;
 #[path = "snapshots/interrupted.rs"]
 mod interrupted;
 #[path = "snapshots/killed.rs"]
@@ -42,7 +48,9 @@ use std::{
     time::Duration,
 };
 
-use postgres_server::{DockerExec, PASSWORD, Server, TestDatabase, migration, shared, told};
+use postgres_server::{
+    DockerExec, PASSWORD, Server, TestDatabase, in_time, migration, shared, told,
+};
 use tempfile::TempDir;
 use togather_agent::{
     containers::Exec,
@@ -142,7 +150,8 @@ impl Shelf {
     }
 
     async fn prove(&self, manifest: &Manifest, operation: Ulid) -> Result<Manifest, SnapshotError> {
-        self.dumps.prove(manifest.id, operation, &|_| ()).await
+        let proven = self.dumps.prove(manifest.id, operation, &|_| ());
+        in_time("the proof", proven).await
     }
 
     fn files(&self) -> Vec<String> {
@@ -330,7 +339,8 @@ async fn what_is_no_whole_snapshot_is_reported_and_hides_no_other() {
     dump.set_len(short.bytes - 1).unwrap();
     fs::remove_file(shelf.folder.join(&bare.dump)).unwrap();
     fs::write(shelf.folder.join("odd.manifest.json"), "{}").unwrap();
-    fs::write(shelf.folder.join("half.dump"), "PGDMP").unwrap();
+    let half = "togather_20260501_120000_0123456789ab_q69g5fav.dump";
+    fs::write(shelf.folder.join(half), "PGDMP").unwrap();
 
     let text = told(&shelf.dumps.list().await.unwrap_err());
     for part in [
@@ -343,7 +353,7 @@ async fn what_is_no_whole_snapshot_is_reported_and_hides_no_other() {
     let survey = shelf.dumps.survey().await.unwrap();
     assert_eq!(survey.snapshots, std::slice::from_ref(&whole));
     assert_eq!(survey.orphans.len(), 1);
-    assert_eq!(survey.orphans[0].name, "half.dump");
+    assert_eq!(survey.orphans[0].name, half);
 
     let operation = new_id();
     shelf.prove(&whole, operation).await.unwrap();
