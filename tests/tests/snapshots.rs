@@ -339,8 +339,9 @@ async fn what_is_no_whole_snapshot_is_reported_and_hides_no_other() {
     dump.set_len(short.bytes - 1).unwrap();
     fs::remove_file(shelf.folder.join(&bare.dump)).unwrap();
     fs::write(shelf.folder.join("odd.manifest.json"), "{}").unwrap();
-    let half = "togather_20260501_120000_0123456789ab_q69g5fav.dump";
-    fs::write(shelf.folder.join(half), "PGDMP").unwrap();
+    const HALF: &str = "togather_20260329_010203_0123456789ab_q69g5fav.dump";
+    fs::write(shelf.folder.join(HALF), "PGDMP").unwrap();
+    fs::write(shelf.folder.join("before-upgrade.dump"), "by hand").unwrap();
 
     let text = told(&shelf.dumps.list().await.unwrap_err());
     for part in [
@@ -353,7 +354,7 @@ async fn what_is_no_whole_snapshot_is_reported_and_hides_no_other() {
     let survey = shelf.dumps.survey().await.unwrap();
     assert_eq!(survey.snapshots, std::slice::from_ref(&whole));
     assert_eq!(survey.orphans.len(), 1);
-    assert_eq!(survey.orphans[0].name, half);
+    assert_eq!(survey.orphans[0].name, HALF);
 
     let operation = new_id();
     shelf.prove(&whole, operation).await.unwrap();

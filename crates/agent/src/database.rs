@@ -175,7 +175,8 @@ impl Postgres {
 
     /// The server's version as it tells it, for example `17.5 (Debian 17.5-1)`.
     pub(crate) async fn server_version(&self) -> Result<String, DatabaseError> {
-        version(&mut *self.sessions.ask().await?).await
+        // The live database may be gone, and a restore is to bring it back.
+        version(&mut self.aside().await?).await
     }
 
     /// How long one migration waits for a lock before it steps back.
@@ -266,7 +267,8 @@ impl Database for Postgres {
         migrations: &[Migration],
         on_file: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError> {
-        migrations::run(self, &scratch_name(operation), migrations, on_file).await
+        let ran = migrations::run(self, &scratch_name(operation), migrations, on_file).await;
+        ran.map_err(MigrationError::on_a_copy)
     }
 
     async fn drop_scratch(&self, operation: Ulid) -> Result<(), DatabaseError> {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use sqlx::{AssertSqlSafe, Connection, Either, PgConnection};
-use togather_model::Migration;
+use togather_model::{Digest, Migration};
 
 pub use self::error::{Aftermath, MigrationError, Place};
 use self::{aftermath::Remains, error::Stop, lock::take_lock};
@@ -103,7 +103,10 @@ impl Run<'_> {
         self.bookkeeping.set(&mut self.connection, dirty).await?;
         let mut tries = 0;
         while let Err(stop) = self.send(&migration.sql).await {
-            let remains = self.what_remains(&catalogue, migration, &stop).await;
+            let mut now = None;
+            let remains = self
+                .what_remains(&catalogue, migration, &stop, &mut now)
+                .await;
             let again = stop.is_about_locks() && tries < self.server.lock_retries();
             if again && matches!(remains, Ok(Remains::Nothing)) {
                 tries += 1;
@@ -111,7 +114,21 @@ impl Run<'_> {
                 tokio::time::sleep(pause).await;
                 continue;
             }
-            let aftermath = self.settle(remains, migration.version, before).await;
+            let why = self.settle(remains, before).await;
+            let fingerprint = catalogue.exact_fingerprint();
+            let aftermath = match why {
+                None => Aftermath::Clean {
+                    version: before,
+                    fingerprint,
+                },
+                Some(why) => Aftermath::Dirty {
+                    version: migration.version,
+                    before,
+                    why,
+                    fingerprint,
+                    now,
+                },
+            };
             return Err(MigrationError::failed(migration, stop, tries, aftermath));
         }
         self.mark_clean(migration.version).await
@@ -149,6 +166,7 @@ impl Run<'_> {
         before: &Catalogue,
         migration: &Migration,
         stop: &Stop,
+        now: &mut Option<Digest>,
     ) -> Result<Remains, MigrationError> {
         let lost = stop.error.lost_session();
         if lost {
@@ -162,6 +180,7 @@ impl Run<'_> {
                 .map_err(|e| DatabaseError::from_sqlx("the transaction was not ended", e))?;
         }
         let after = Catalogue::read(&mut self.connection).await?;
+        *now = Some(after.exact_fingerprint());
         let statements = Statements::of(&migration.sql);
         Ok(Remains::judge(
             before.differences(&after),
@@ -170,30 +189,22 @@ impl Run<'_> {
         ))
     }
 
-    /// Sets the clean version back if nothing remains; says how the database was left.
+    /// Sets the clean version back if nothing remains; otherwise says why it stays dirty.
     async fn settle(
         &mut self,
         remains: Result<Remains, MigrationError>,
-        version: u64,
         before: Option<u64>,
-    ) -> Aftermath {
-        let why = match remains {
+    ) -> Option<String> {
+        match remains {
             Ok(Remains::Nothing) => {
                 let clean = before.map(|before| (before, false));
-                match self.bookkeeping.set(&mut self.connection, clean).await {
-                    Ok(()) => return Aftermath::Clean { version: before },
-                    Err(e) => format!(
-                        "nothing of the file remains, but that could not be written down ({e})"
-                    ),
-                }
+                let set = self.bookkeeping.set(&mut self.connection, clean).await;
+                set.err().map(|e| {
+                    format!("nothing of the file remains, but that could not be written down ({e})")
+                })
             }
-            Ok(Remains::Something(why)) => why,
-            Err(e) => format!("what remains could not be looked at ({e})"),
-        };
-        Aftermath::Dirty {
-            version,
-            before,
-            why,
+            Ok(Remains::Something(why)) => Some(why),
+            Err(e) => Some(format!("what remains could not be looked at ({e})")),
         }
     }
 

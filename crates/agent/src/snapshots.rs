@@ -23,7 +23,11 @@ mod store;
 mod upload;
 mod uploads;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+};
 
 use async_trait::async_trait;
 use object_store::{ObjectStore, multipart::MultipartStore};
@@ -35,6 +39,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 pub use self::{
+    dump::DUMPING,
     error::SnapshotError,
     forget::reasons,
     manifest::{FORMAT, Globals, Manifest, Origin, Reason, Wanted},
@@ -198,6 +203,8 @@ pub struct Dumps {
     origin: Option<Origin>,
     /// One delivery at a time.
     delivering: Mutex<()>,
+    /// The snapshots that are being read.
+    in_use: std::sync::Mutex<BTreeSet<Ulid>>,
     /// Whether the store is on this machine's disk.
     keeps_here: bool,
     retention: Policy,
@@ -249,6 +256,7 @@ impl Dumps {
             spool: spool.map(own),
             origin: origin.clone(),
             delivering: Mutex::default(),
+            in_use: std::sync::Mutex::default(),
             keeps_here: settings.store.scheme() == "file",
             retention: settings.retention,
             programs,
@@ -256,13 +264,43 @@ impl Dumps {
         })
     }
 
-    /// The place of the node's own that this snapshot is in: the spool, if it waits there.
-    async fn holding(&self, snapshot: Ulid) -> &Store {
+    /// The place of the node's own that this snapshot is in: the spool, if it waits there. There it
+    /// stays for as long as it is used.
+    async fn holding(&self, snapshot: Ulid) -> (&Store, InUse<'_>) {
+        let in_use = InUse::of(&self.in_use, snapshot);
         match &self.spool {
-            Some(spool) if spool.find(snapshot).await.is_ok() => spool,
-            _ => &self.store,
+            Some(spool) if spool.find(snapshot).await.is_ok() => (spool, in_use),
+            _ => (&self.store, in_use),
         }
     }
+
+    fn is_in_use(&self, snapshot: Ulid) -> bool {
+        in_use(&self.in_use).contains(&snapshot)
+    }
+}
+
+/// A snapshot that is being read.
+struct InUse<'a> {
+    all: &'a std::sync::Mutex<BTreeSet<Ulid>>,
+    snapshot: Ulid,
+}
+
+impl<'a> InUse<'a> {
+    fn of(all: &'a std::sync::Mutex<BTreeSet<Ulid>>, snapshot: Ulid) -> Self {
+        in_use(all).insert(snapshot);
+        Self { all, snapshot }
+    }
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        in_use(self.all).remove(&self.snapshot);
+    }
+}
+
+/// A poisoned lock means a panic elsewhere; the set is whole.
+fn in_use(all: &std::sync::Mutex<BTreeSet<Ulid>>) -> std::sync::MutexGuard<'_, BTreeSet<Ulid>> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -287,7 +325,7 @@ impl Snapshots for Dumps {
         operation: Ulid,
         on_progress: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
-        let store = self.holding(snapshot).await;
+        let (store, _in_use) = self.holding(snapshot).await;
         let proof = Purpose::Proof;
         let proven = self.restore_and_compare(store, snapshot, operation, proof, on_progress);
         let mut proven = match proven.await {
@@ -334,9 +372,10 @@ impl Snapshots for Dumps {
         operation: Ulid,
         on_progress: Say<'_>,
     ) -> Result<Restored, SnapshotError> {
+        let (own_store, _in_use) = self.holding(snapshot).await;
         let store = match place {
             Some(place) => Store::at(place, None)?,
-            None => self.holding(snapshot).await.clone(),
+            None => own_store.clone(),
         };
         let (own, its_use) = (place.is_none(), Purpose::Use);
         let restored = self.restore_and_compare(&store, snapshot, operation, its_use, on_progress);

@@ -72,6 +72,18 @@ impl Schema {
             Self::NoDatabase | Self::Empty | Self::Unversioned => None,
         }
     }
+
+    /// The SQL by which somebody says that the schema is whole at this version (`None`: before the
+    /// first migration), as `migrate force` of golang-migrate does.
+    #[must_use]
+    pub fn said_whole_at(version: Option<u64>) -> String {
+        match version {
+            Some(version) => format!(
+                "TRUNCATE schema_migrations; INSERT INTO schema_migrations VALUES ({version}, false);"
+            ),
+            None => "TRUNCATE schema_migrations;".into(),
+        }
+    }
 }
 
 impl fmt::Display for Schema {

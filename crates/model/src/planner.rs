@@ -187,7 +187,7 @@ fn schema_refusals(observed: &Observed, release: &Release, kind: OperationKind) 
                 FailureKind::Migration,
                 "the database has tables but no `schema_migrations` row, so it is not known which migrations it has",
             )
-            .next("if the schema is that of migration N, say so with golang-migrate: `migrate force N`"),
+            .next("if the schema is that of migration N, say so with golang-migrate: `migrate -path DIR -database URL force N`"),
         ),
         Schema::At { version, dirty: true } => refusals.push(
             Failure::new(
@@ -195,8 +195,10 @@ fn schema_refusals(observed: &Observed, release: &Release, kind: OperationKind) 
                 format!("the schema is dirty: migration {version} failed half-way and nobody has put it right yet"),
             )
             .next(format!(
-                "repair what migration {version} left and run `migrate force {version}`, or restore the snapshot from before it"
-            )),
+                "finish by hand what migration {version} was to do, then say so in the database: `{}`",
+                Schema::said_whole_at(Some(version))
+            ))
+            .next("or restore the snapshot from before it: `togather-ctl snapshot list --nodes all` names it, `togather-ctl snapshot restore ID --nodes NODE` goes back to it"),
         ),
     }
     // The old version overlaps with the new schema, and would have to run on it after an undo.

@@ -81,7 +81,10 @@ LEFT JOIN pg_type t ON t.oid = k.contypid AND t.typnamespace IN (SELECT oid FROM
       AND NOT EXISTS (SELECT FROM members m WHERE m.classid = 'pg_type'::regclass AND m.objid = t.oid)
 LEFT JOIN spaces s ON s.oid = t.typnamespace
 -- Newer versions hold NOT NULL as constraints as well; it is told with the column and the domain.
+-- The keys of partitions that come with those of their tables are numbered as they were made, so a
+-- copy names them otherwise.
 WHERE (r.oid IS NOT NULL OR t.oid IS NOT NULL) AND k.contype <> 'n'
+      AND (k.contype <> 'f' OR k.conparentid = 0)
 
 UNION ALL
 SELECT 'trigger', r.name || '.' || g.tgname,

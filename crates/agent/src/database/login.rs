@@ -49,6 +49,13 @@ impl Postgres {
     }
 }
 
+impl Postgres {
+    /// What the address asks of the server for each session, as `PGOPTIONS` would.
+    pub(crate) fn session_options(&self) -> &str {
+        self.sessions.options().get_options().unwrap_or_default()
+    }
+}
+
 impl Login {
     fn to(options: &PgConnectOptions) -> Result<Self, DatabaseError> {
         if options.get_socket().is_some() {

@@ -181,11 +181,12 @@ async fn rename_both(
     outgoing: &str,
 ) -> Result<(), sqlx::Error> {
     let mut both = session.begin().await?;
-    // Not autovacuum: only a superuser may end it, and renaming does so by itself.
+    // Not autovacuum: only a superuser may end it, and renaming does so by itself. Who may end a
+    // session may not always see of what kind it is.
     sqlx::query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
          WHERE datname IN ($1, $2) AND pid <> pg_backend_pid() \
-           AND backend_type <> 'autovacuum worker'",
+           AND backend_type IS DISTINCT FROM 'autovacuum worker'",
     )
     .bind(live)
     .bind(incoming)

@@ -7,11 +7,15 @@ use togather_model::{
 };
 use tokio::time::Instant;
 
-use super::{Deployment, progress::signs_of_life};
+use super::{
+    Deployment,
+    progress::{now_and_then, signs_of_life},
+};
 use crate::{
     containers::App,
     health::{Answer, HealthError},
-    snapshots::{Progress, Reason, Wanted},
+    migrations::MigrationError,
+    snapshots::{Reason, Wanted},
 };
 
 impl Deployment<'_> {
@@ -146,7 +150,7 @@ impl Deployment<'_> {
         let (say, heard) = signs_of_life();
         let work = async move {
             let snapshots = &self.node.snapshots;
-            let say = |progress: Progress| say(progress.message);
+            let say = now_and_then(say);
             let taken = snapshots.create(&wanted, &say).await;
             let taken = taken.map_err(|e| failed("the database could not be snapshotted", &e))?;
             let proven = snapshots.prove(taken.id, self.operation.id, &say).await;
@@ -186,13 +190,19 @@ impl Deployment<'_> {
                 .await
         };
         let (rehearsed, ()) = tokio::join!(work, self.write_down(Step::Rehearse, heard));
-        let rehearsed = rehearsed.map_err(|e| {
-            Failure::caused_by(
+        let rehearsed = rehearsed.map_err(|e| match e.is_the_migrations() {
+            true => Failure::caused_by(
                 FailureKind::Migration,
                 "a migration failed in the rehearsal; production was not touched",
                 &e,
             )
-            .next("mend the migration and create a new release")
+            .next("mend the migration and create a new release"),
+            false => Failure::caused_by(
+                FailureKind::Other,
+                "the rehearsal was not carried out; production was not touched",
+                &e,
+            )
+            .next("look at the database's logs on the node, and run the command again"),
         })?;
         self.drop_the_scratch().await?;
         Ok(format!(
@@ -209,10 +219,7 @@ impl Deployment<'_> {
             self.node.database.migrate(migrations, &on_file).await
         };
         let (migrated, ()) = tokio::join!(work, self.write_down(Step::Migrate, heard));
-        let migrated = migrated.map_err(|e| {
-            Failure::caused_by(FailureKind::Migration, "a migration failed", &e)
-                .next("the version before serves on; see the causes for the ways out")
-        })?;
+        let migrated = migrated.map_err(|e| self.migration_failed(&e))?;
         Ok(format!(
             "{} ran, the schema is at {}",
             migrated.files.len(),
@@ -220,6 +227,33 @@ impl Deployment<'_> {
                 .version
                 .map_or_else(|| "none".into(), |v| v.to_string())
         ))
+    }
+
+    fn migration_failed(&self, error: &MigrationError) -> Failure {
+        let kind = match error.is_the_migrations() {
+            true => FailureKind::Migration,
+            false => FailureKind::Other,
+        };
+        let mut failure = Failure::caused_by(kind, "a migration failed", error)
+            .next("the version before serves on");
+        let MigrationError::Failed {
+            aftermath: Some(aftermath),
+            ..
+        } = error
+        else {
+            return failure;
+        };
+        failure
+            .next
+            .extend(aftermath.ways_out(self.node.database.live_name()));
+        let is_snapshotted = self.plan.to_run().any(|step| step == Step::Snapshot);
+        if is_snapshotted && failure.next.len() > 1 {
+            failure = failure.next(format!(
+                "or go back to the snapshot from before it: `togather-ctl snapshot restore {} --nodes {}`",
+                self.operation.id, self.node.name
+            ));
+        }
+        failure
     }
 
     async fn start_slot(&self) -> Result<String, Failure> {

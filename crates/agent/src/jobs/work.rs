@@ -6,7 +6,7 @@ use togather_model::{Failure, FailureKind, Ulid};
 use url::Url;
 
 use super::{Done, Task, Which, Work, replaced, restore::failed};
-use crate::snapshots::{Manifest, Progress, Pruned, Wanted};
+use crate::snapshots::{DUMPING, Manifest, Progress, Pruned, Wanted};
 
 /// So far ahead of now a snapshot's time may be.
 const SKEW: Duration = Duration::from_mins(5);
@@ -31,7 +31,7 @@ impl Task<'_> {
                     .next("roll a release out first, or restore a snapshot"),
             );
         }
-        self.say(Progress::stage("dumping the database"));
+        self.say(Progress::stage(DUMPING));
         // About as large as the last one. Where that cannot be asked, the dump will say so itself.
         let last = self.find(None, |_| true).await.ok().flatten();
         let expected = last.map(|last| last.bytes);

@@ -67,6 +67,8 @@ mod tests {
         ));
         assert!(!judge(&["new: table t"], "CREATE TABLE t ()", false));
         assert!(!judge(&[], "UPDATE t SET a = 1", true));
+        let again = "ALTER TABLE t ALTER a TYPE int USING a * 100";
+        assert!(judge(&[], again, false) && !judge(&[], again, true));
         assert!(!judge(&[], "UPDATE t SET a = 1; COMMIT; SELECT 1/0", false));
         assert!(!judge(&[], "DO $$ BEGIN COMMIT; END $$", false));
     }

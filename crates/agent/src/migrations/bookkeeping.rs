@@ -94,7 +94,7 @@ impl Bookkeeping {
         match u64::try_from(version) {
             Ok(version) => Ok(Some((version, dirty))),
             Err(_) => Err(DatabaseError::Bookkeeping(format!(
-                "its version is {version}: a down migration failed; say with `migrate force` what the schema is"
+                "its version is {version}: a down migration failed; say with `migrate -path DIR -database URL force N` what the schema is"
             ))),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use togather_model::Migration;
+use togather_model::{Digest, Migration, Schema};
 
 use super::statements::Statements;
 use crate::database::DatabaseError;
@@ -26,15 +26,14 @@ pub enum MigrationError {
     },
     /// An earlier migration failed and nobody has put that right.
     #[error(
-        "the schema is dirty: migration {version} failed half-way; repair what it left and run \
-         `migrate force {version}`, or restore the snapshot from before it"
+        "the schema is dirty: migration {version} failed half-way, and nobody has put it right yet"
     )]
     Dirty {
         /// The migration that failed.
         version: u64,
     },
     /// A file failed.
-    #[error("{file}{place} failed{}; {aftermath}", tried(*.retries))]
+    #[error("{file}{place} failed{}{}", tried(*.retries), left(aftermath.as_ref()))]
     Failed {
         /// The file's name.
         file: String,
@@ -42,8 +41,8 @@ pub enum MigrationError {
         place: Place,
         /// How often it was tried again because of locks.
         retries: u32,
-        /// How the database was left.
-        aftermath: Aftermath,
+        /// How the database was left; `None`: it was a copy, which is gone.
+        aftermath: Option<Aftermath>,
         /// What PostgreSQL said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -51,6 +50,10 @@ pub enum MigrationError {
     /// For stand-ins in tests.
     #[error("{0}")]
     Other(String),
+}
+
+fn left(aftermath: Option<&Aftermath>) -> String {
+    aftermath.map_or_else(String::new, |aftermath| format!("; {aftermath}"))
 }
 
 fn tried(retries: u32) -> String {
@@ -89,6 +92,8 @@ pub enum Aftermath {
     Clean {
         /// That version; `None`: no migration ran before.
         version: Option<u64>,
+        /// The catalogue's fingerprint, before and after.
+        fingerprint: Digest,
     },
     /// Changed, or nobody can tell: the version is left dirty.
     Dirty {
@@ -98,15 +103,47 @@ pub enum Aftermath {
         before: Option<u64>,
         /// What is known.
         why: String,
+        /// The catalogue's fingerprint before.
+        fingerprint: Digest,
+        /// And after; `None`: it could not be read any more.
+        now: Option<Digest>,
     },
+}
+
+impl Aftermath {
+    /// What somebody can do about it, each by hand; nothing where nothing is left to do.
+    #[must_use]
+    pub fn ways_out(&self, database: &str) -> Vec<String> {
+        let Self::Dirty {
+            version, before, ..
+        } = self
+        else {
+            return vec![];
+        };
+        let says = |version| Schema::said_whole_at(version);
+        vec![
+            format!(
+                "finish by hand what the file was to do, then say so in the database {database}: `{}`",
+                says(Some(*version))
+            ),
+            format!(
+                "or take back what remains of it, then say so in the database {database}: `{}`",
+                says(*before)
+            ),
+        ]
+    }
 }
 
 impl fmt::Display for Aftermath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Clean { version } => {
-                f.write_str(
-                    "nothing of it remains (the catalogue is proven to be as it was), and ",
+            Self::Clean {
+                version,
+                fingerprint,
+            } => {
+                write!(
+                    f,
+                    "nothing of it remains (the catalogue is proven to be as it was: {fingerprint}), and "
                 )?;
                 match version {
                     Some(version) => write!(f, "the schema is at {version}, clean"),
@@ -115,17 +152,19 @@ impl fmt::Display for Aftermath {
             }
             Self::Dirty {
                 version,
-                before,
                 why,
+                fingerprint,
+                now,
+                ..
             } => {
-                let before = before.map_or_else(|| "-- -1".to_owned(), |before| before.to_string());
                 write!(
                     f,
-                    "{why}; the schema is left at {version}, dirty. The ways out, each by hand: \
-                     (1) finish what the file was to do, then `migrate -path DIR -database URL force {version}`; \
-                     (2) take back what remains of it, then `migrate -path DIR -database URL force {before}`; \
-                     (3) restore the snapshot that was taken before it (`togather-ctl snapshot list` names it)"
-                )
+                    "{why}; the schema is left at {version}, dirty; the catalogue was {fingerprint} before, "
+                )?;
+                match now {
+                    Some(now) => write!(f, "and is {now}"),
+                    None => f.write_str("and could not be read since"),
+                }
             }
         }
     }
@@ -161,6 +200,23 @@ impl Stop {
 }
 
 impl MigrationError {
+    /// The same, said of a copy that nobody will put right.
+    pub(crate) fn on_a_copy(mut self) -> Self {
+        if let Self::Failed { aftermath, .. } = &mut self {
+            *aftermath = None;
+        }
+        self
+    }
+
+    /// Whether the migrations themselves are to blame, and not what they ran on.
+    #[must_use]
+    pub const fn is_the_migrations(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed { .. } | Self::Dirty { .. } | Self::Other(_)
+        )
+    }
+
     pub(super) fn failed(
         migration: &Migration,
         stop: Stop,
@@ -171,7 +227,7 @@ impl MigrationError {
             file: migration.file.clone(),
             place: stop.place(&migration.sql),
             retries,
-            aftermath,
+            aftermath: Some(aftermath),
             source: match stop.error {
                 DatabaseError::Refused { source, .. } => source,
                 error @ (DatabaseError::Address(_)

@@ -85,11 +85,11 @@ impl<'a> Statements<'a> {
     /// Whether the file only defines things, so that what it did can be seen in the catalogue, or
     /// can be done once more without harm.
     pub(super) fn only_defines(&self) -> bool {
-        self.texts().all(|text| {
-            matches!(
-                first_word(text).as_str(),
-                "create" | "alter" | "drop" | "comment" | "grant" | "revoke" | "set"
-            )
+        self.texts().all(|text| match first_word(text).as_str() {
+            "create" | "drop" | "comment" | "grant" | "revoke" | "set" => true,
+            // With USING every row gets a new value, perhaps of the type it had.
+            "alter" => !text.to_ascii_lowercase().contains("using"),
+            _ => false,
         })
     }
 }

@@ -27,6 +27,8 @@ const fn compression(server: u32) -> &'static str {
 /// How long `pg_dump` waits for its lock on a table: behind a running ALTER TABLE it would queue,
 /// and everybody else behind it.
 const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
+/// The stage, for people.
+pub const DUMPING: &str = "dumping the database";
 /// More than any server's roles take.
 const MOST_GLOBALS: usize = 4 << 20;
 
@@ -145,7 +147,7 @@ impl Dumps {
         ];
         let dumped = async {
             let (_stdin, program) = self.start("pg_dump", wanted.id, &arguments).await?;
-            let progress = Meter::new("dumped", None, say);
+            let progress = Meter::new(DUMPING, None, say);
             program.follow(Sink::Upload(&mut upload, progress)).await
         };
         match dumped.await {
@@ -160,7 +162,12 @@ impl Dumps {
     /// The server's roles as SQL, without their passwords.
     async fn roles(&self, wanted: &Wanted) -> Result<Vec<u8>, SnapshotError> {
         let database = format!("--dbname={}", conninfo(self.database.name()));
-        let arguments = ["--globals-only", "--no-role-passwords", &database];
+        let arguments = [
+            "--globals-only",
+            "--no-role-passwords",
+            "--encoding=UTF8",
+            &database,
+        ];
         let (_stdin, program) = self.start("pg_dumpall", wanted.id, &arguments).await?;
         let mut sql = Vec::new();
         program.follow(Sink::Memory(&mut sql, MOST_GLOBALS)).await?;
@@ -172,8 +179,14 @@ impl Dumps {
 /// it would be taken for a whole connection string. The networks on the way to a database elsewhere
 /// forget connections that are silent for minutes, as one is while an index is built.
 pub(super) fn conninfo(database: &str) -> String {
-    let escaped = database.replace('\\', "\\\\").replace('\'', "\\'");
-    format!("dbname='{escaped}' keepalives_idle=60 keepalives_interval=10 keepalives_count=6")
+    let database = quoted_value(database);
+    format!("dbname={database} keepalives_idle=60 keepalives_interval=10 keepalives_count=6")
+}
+
+/// A value in a connection string, whatever is in it.
+pub(super) fn quoted_value(value: &str) -> String {
+    let escaped = value.replace('\\', "\\\\").replace('\'', "\\'");
+    format!("'{escaped}'")
 }
 
 #[cfg(test)]

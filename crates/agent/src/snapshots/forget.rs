@@ -8,7 +8,7 @@ use togather_model::{
 };
 
 use super::{
-    Dumps, Pruned,
+    Dumps, Pruned, Snapshots,
     error::SnapshotError,
     manifest::{Manifest, Names},
     shelf::Orphan,
@@ -53,8 +53,10 @@ impl Dumps {
                 forgotten.push(snapshot.dump.clone());
             }
         }
+        let arriving = self.spooled().await?;
         for orphan in survey.orphans {
-            if orphan.is_left_over(now) {
+            let is_arriving = |names: Names| arriving.iter().any(|s| names.are_of(s.id));
+            if orphan.is_left_over(now) && !Names::of_part(&orphan.name).is_some_and(is_arriving) {
                 self.store.remove(&orphan.name).await?;
                 forgotten.push(orphan.name);
             }

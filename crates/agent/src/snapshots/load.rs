@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Dumps,
-    dump::conninfo,
+    dump::{conninfo, quoted_value},
     error::SnapshotError,
     manifest::Manifest,
     program::{Meter, Say, Sink, Stdin},
@@ -35,6 +35,8 @@ pub(super) const BESIDE: &str = "togather_restore_";
 /// Nor does one index get processes of its own: two at work are two, and leave the rest to the live
 /// database. Tried on two cores with a million rows and five indexes, it took no longer (21 s).
 const UNAIDED: &str = "-cmax_parallel_maintenance_workers=0";
+/// The stage, for people.
+const RESTORING: &str = "restoring it beside the live database";
 /// How often the growing database is measured.
 const PACE: Duration = Duration::from_secs(2);
 
@@ -108,7 +110,7 @@ impl Dumps {
             ended.cancel();
             followed
         };
-        let progress = Meter::new("read back", Some(manifest.bytes), say);
+        let progress = Meter::new("reading the snapshot back", Some(manifest.bytes), say);
         let fed = self.feed(store, manifest, stdin, &ended, progress);
         let (followed, fed) = tokio::join!(followed, fed);
         fed?;
@@ -137,7 +139,13 @@ impl Dumps {
         say: Say<'_>,
     ) -> Result<(), SnapshotError> {
         let scratch = conninfo(&scratch_name(operation));
-        let scratch = format!("--dbname={scratch} options='{UNAIDED}'");
+        // Said here, it takes the place of what a program elsewhere is told by its environment.
+        let options = match &self.programs {
+            Programs::OneShot { .. } => self.database.session_options(),
+            Programs::InService { .. } => "",
+        };
+        let options = quoted_value(&format!("{options} {UNAIDED}"));
+        let scratch = format!("--dbname={scratch} options={options}");
         let mut arguments = vec!["--format=custom", "--exit-on-error", "--no-subscriptions"];
         match purpose {
             Purpose::Proof => {
@@ -166,7 +174,7 @@ impl Dumps {
             ended.cancel();
             followed
         };
-        let progress = Meter::new("restored", Some(manifest.bytes), say);
+        let progress = Meter::new(RESTORING, Some(manifest.bytes), say);
         let fed = self.feed(store, manifest, stdin, &ended, progress);
         let (followed, fed) = tokio::join!(followed, fed);
         // Said first: damage explains whatever pg_restore made of it.
@@ -181,7 +189,7 @@ impl Dumps {
         size: u64,
         say: Say<'_>,
     ) -> std::convert::Infallible {
-        let mut progress = Meter::new("restored", (size > 0).then_some(size), say);
+        let mut progress = Meter::new(RESTORING, (size > 0).then_some(size), say);
         let mut ticks = tokio::time::interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -199,11 +207,30 @@ impl Dumps {
         &self,
         store: &Store,
         manifest: &Manifest,
-        stdin: Stdin,
+        mut stdin: Stdin,
+        ended: &CancellationToken,
+        progress: Meter<'_>,
+    ) -> Result<(), SnapshotError> {
+        let poured = self.pour(store, manifest, &mut stdin, ended, progress);
+        let poured = poured.await;
+        // Whatever came of it: left open, the program would wait for more for ever. How it ends is
+        // for its exit code to say.
+        tokio::select! {
+            _ = stdin.shutdown() => {}
+            () = ended.cancelled() => {}
+        }
+        poured
+    }
+
+    async fn pour(
+        &self,
+        store: &Store,
+        manifest: &Manifest,
+        stdin: &mut Stdin,
         ended: &CancellationToken,
         mut progress: Meter<'_>,
     ) -> Result<(), SnapshotError> {
-        let mut stdin = Some(stdin);
+        let mut is_taken = true;
         let mut sha256 = Sha256::new();
         let mut bytes = 0;
         let mut pieces = store.pieces(&manifest.dump, manifest.bytes);
@@ -211,32 +238,24 @@ impl Dumps {
             let piece = piece?;
             sha256.update(&piece);
             bytes += piece.len() as u64;
-            let taken = match &mut stdin {
-                Some(stdin) => tokio::select! {
+            if is_taken {
+                is_taken = tokio::select! {
                     written = stdin.write_all(&piece) => written.is_ok(),
                     () = ended.cancelled() => false,
-                },
-                None => false,
-            };
-            if !taken {
-                stdin = None;
+                };
             }
             progress.tell(bytes);
         }
         let found = Digest::from_bytes(sha256.finalize().into());
-        if bytes != manifest.bytes || found != manifest.sha256 {
-            return Err(SnapshotError::Damaged {
-                dump: manifest.dump.clone(),
-                why: format!(
-                    "{bytes} bytes with {found} were read, {} bytes with {} were stored",
-                    manifest.bytes, manifest.sha256
-                ),
-            });
+        if bytes == manifest.bytes && found == manifest.sha256 {
+            return Ok(());
         }
-        if let Some(mut stdin) = stdin {
-            // How it ended is for the program's exit code to say.
-            let _ = stdin.shutdown().await;
-        }
-        Ok(())
+        Err(SnapshotError::Damaged {
+            dump: manifest.dump.clone(),
+            why: format!(
+                "{bytes} bytes with {found} were read, {} bytes with {} were stored",
+                manifest.bytes, manifest.sha256
+            ),
+        })
     }
 }

@@ -168,11 +168,13 @@ impl Names {
         self.stem.ends_with(&Self::tail(id))
     }
 
-    /// The names of a snapshot one of whose parts has this name.
+    /// The names of a snapshot one of whose parts has this name. What somebody else put beside the
+    /// snapshots, a dump of their own perhaps, is none.
     pub(super) fn of_part(name: &str) -> Option<Self> {
         [DUMP, GLOBALS, MANIFEST, VERIFIED]
             .into_iter()
             .find_map(|ending| name.strip_suffix(ending))
+            .filter(|stem| is_stem(stem))
             .map(|stem| Self { stem: stem.into() })
     }
 
@@ -203,9 +205,43 @@ impl Names {
     }
 }
 
+/// Whether it is made as [`Names::new`] makes it. A database's name and a commit may have underscores.
+fn is_stem(text: &str) -> bool {
+    let digits = |text: &str, n| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
+    let Some((rest, tail)) = text.rsplit_once('_') else {
+        return false;
+    };
+    let words: Vec<&str> = rest.split('_').collect();
+    // What is before the date names the database, and what is after the time the commit.
+    let is_dated = words[1..]
+        .windows(3)
+        .any(|found| digits(found[0], 8) && digits(found[1], 6));
+    is_dated
+        && tail.len() == 8
+        && tail
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_somebody_else_put_there_is_no_part_of_a_snapshot() {
+        for (name, is_part) in [
+            ("togather_20260329_010203_0123456789ab_q69g5fav.dump", true),
+            ("my_db_20260329_010203_no_ne_q69g5fav.verified.json", true),
+            ("before-upgrade.dump", false),
+            ("togather_20260329.dump", false),
+            ("togather_20260329_010203.dump", false),
+            ("togather_20260329_010203_by_hand.dump", false),
+            ("20260329_010203_0123456789ab_q69g5fav.dump", false),
+            (".dump", false),
+        ] {
+            assert_eq!(Names::of_part(name).is_some(), is_part, "{name}");
+        }
+    }
 
     #[test]
     fn names_sort_by_time_and_are_safe_in_any_store() {

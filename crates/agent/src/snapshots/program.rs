@@ -166,7 +166,7 @@ impl Sink<'_> {
 
 /// Tells how much is done and how fast, from time to time.
 pub(super) struct Meter<'a> {
-    what: &'static str,
+    stage: &'static str,
     total: Option<u64>,
     say: Say<'a>,
     begun: Instant,
@@ -175,10 +175,10 @@ pub(super) struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     /// `total`: how many bytes it will be, where that is known.
-    pub(super) fn new(what: &'static str, total: Option<u64>, say: Say<'a>) -> Self {
+    pub(super) fn new(stage: &'static str, total: Option<u64>, say: Say<'a>) -> Self {
         let now = Instant::now();
         Self {
-            what,
+            stage,
             total,
             say,
             begun: now,
@@ -191,16 +191,11 @@ impl<'a> Meter<'a> {
             return;
         }
         self.told = Instant::now();
-        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let done = mebibytes(bytes);
-        let rate = done / self.begun.elapsed().as_secs_f64();
-        let of = self
-            .total
-            .map_or_else(String::new, |total| format!(" of {:.1}", mebibytes(total)));
         (self.say)(Progress {
-            message: format!("{} {done:.1}{of} MiB, {rate:.1} MiB/s", self.what),
+            message: self.stage.to_owned(),
             bytes_done: bytes,
             bytes_total: self.total,
+            elapsed: self.begun.elapsed(),
         });
     }
 }
@@ -208,15 +203,42 @@ impl<'a> Meter<'a> {
 /// A sign of life of something that takes long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
-    /// What goes on, for people.
+    /// What goes on, for people; the same for as long as it is the same.
     pub message: String,
     /// How much of it is done.
     pub bytes_done: u64,
     /// How much it will be, where that is known.
     pub bytes_total: Option<u64>,
+    /// Since when it goes on.
+    pub elapsed: Duration,
 }
 
 impl Progress {
+    /// All of it in one phrase: how much is done, how fast, and how long the rest takes, each as far
+    /// as it is known.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self {
+            message,
+            bytes_done: done,
+            bytes_total: total,
+            elapsed,
+        } = self;
+        if *done == 0 {
+            return message.clone();
+        }
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let rate = mebibytes(*done) / elapsed.as_secs_f64().max(0.001);
+        let done = mebibytes(*done);
+        match total.map(mebibytes).filter(|total| *total > done) {
+            None => format!("{message}: {done:.1} MiB, {rate:.1} MiB/s"),
+            Some(total) => format!(
+                "{message}: {done:.1} of {total:.1} MiB, {rate:.1} MiB/s, {:.0} s left",
+                (total - done) / rate
+            ),
+        }
+    }
+
     /// A stage that begins, with nothing of it done.
     #[must_use]
     pub fn stage(message: impl Into<String>) -> Self {
@@ -224,6 +246,7 @@ impl Progress {
             message: message.into(),
             bytes_done: 0,
             bytes_total: None,
+            elapsed: Duration::ZERO,
         }
     }
 }
@@ -264,5 +287,27 @@ impl Drop for Abandoned {
             let database = Arc::clone(&self.database);
             runtime.spawn(async move { end_session(&database, &application).await });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_it_is_how_fast_and_how_long_the_rest_takes_is_told_as_far_as_it_is_known() {
+        let mut progress = Progress::stage("dumping");
+        assert_eq!(progress.text(), "dumping");
+        progress.bytes_done = 10 << 20;
+        progress.elapsed = Duration::from_secs(4);
+        assert_eq!(progress.text(), "dumping: 10.0 MiB, 2.5 MiB/s");
+        progress.bytes_total = Some(30 << 20);
+        assert_eq!(
+            progress.text(),
+            "dumping: 10.0 of 30.0 MiB, 2.5 MiB/s, 8 s left"
+        );
+        // It was only expected.
+        progress.bytes_total = Some(5 << 20);
+        assert_eq!(progress.text(), "dumping: 10.0 MiB, 2.5 MiB/s");
     }
 }

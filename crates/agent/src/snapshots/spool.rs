@@ -5,7 +5,8 @@
 //! loses nothing and leaves no half of one in the store.
 
 use futures::StreamExt;
-use togather_model::Ulid;
+use sha2::{Digest as _, Sha256};
+use togather_model::{Digest, Timestamp, Ulid};
 
 use super::{
     Dumps,
@@ -45,7 +46,14 @@ impl Dumps {
         let Some(spool) = &self.spool else {
             return Ok(None);
         };
-        let waiting = spool.survey().await?.snapshots;
+        let there = spool.survey().await?;
+        // Left over from when one was removed and the power went, it would take room for ever.
+        for orphan in there.orphans {
+            if orphan.is_left_over(Timestamp::now()) {
+                spool.remove(&orphan.name).await?;
+            }
+        }
+        let waiting = there.snapshots;
         if waiting.is_empty() {
             return Ok(None);
         }
@@ -53,7 +61,8 @@ impl Dumps {
         let mut first = None;
         for manifest in waiting.into_iter().rev() {
             match self.deliver_one(spool, &manifest).await {
-                Ok(()) => return Ok(Some(manifest.dump)),
+                Ok(true) => return Ok(Some(manifest.dump)),
+                Ok(false) => {}
                 Err(error @ SnapshotError::Store { .. }) => return Err(first.unwrap_or(error)),
                 // One that cannot be delivered must not keep the newer ones from it.
                 Err(error) => {
@@ -65,20 +74,56 @@ impl Dumps {
         first.map_or(Ok(None), Err)
     }
 
-    async fn deliver_one(&self, spool: &Store, manifest: &Manifest) -> Result<(), SnapshotError> {
+    /// Returns whether it has left the spool.
+    async fn deliver_one(&self, spool: &Store, manifest: &Manifest) -> Result<bool, SnapshotError> {
         let names = Names::of_part(&manifest.dump).ok_or(SnapshotError::Unknown(manifest.id))?;
-        match self.store.find(manifest.id).await {
+        let delivered = match self.store.find(manifest.id).await {
             // An interruption came between its delivery and the clearing of the spool; or the store
             // had taken it after all, and only the answer was lost. What is whole there stays.
-            Ok(_) => {}
+            Ok(whole) => whole,
             Err(SnapshotError::Unknown(_) | SnapshotError::Unreadable(_)) => {
+                Self::must_be_whole(spool, manifest).await?;
                 // What is there of it is left over from when the store went away.
                 self.store.remove_parts(&names).await?;
                 self.bring(spool, manifest, &names).await?;
+                // It may have taken days: only what is whole in the store now is delivered.
+                self.store.find(manifest.id).await?
             }
             Err(error) => return Err(error),
+        };
+        if self.is_in_use(manifest.id) {
+            // Whoever reads it here reads it to its end. The next delivery clears it away.
+            return Ok(false);
         }
-        spool.remove_parts(&names).await
+        // Asked again: it may have been proven here meanwhile.
+        let here = spool.find(manifest.id).await?;
+        if let (Some(verified_at), None) = (here.verified_at, delivered.verified_at) {
+            let mark = Verified {
+                id: manifest.id,
+                sha256: manifest.sha256,
+                verified_at,
+            };
+            self.store.replace(&names.verified(), &mark).await?;
+        }
+        spool.remove_parts(&names).await?;
+        Ok(true)
+    }
+
+    /// What rotted in the spool is not sent, not even once: it would be again and again.
+    async fn must_be_whole(spool: &Store, manifest: &Manifest) -> Result<(), SnapshotError> {
+        let mut sha256 = Sha256::new();
+        let mut pieces = std::pin::pin!(spool.pieces(&manifest.dump, manifest.bytes));
+        while let Some(piece) = pieces.next().await {
+            sha256.update(&piece?);
+        }
+        if Digest::from_bytes(sha256.finalize().into()) == manifest.sha256 {
+            return Ok(());
+        }
+        Err(SnapshotError::Damaged {
+            dump: manifest.dump.clone(),
+            why: "what lies in the spool is not what was stored there; remove its files there by hand"
+                .into(),
+        })
     }
 
     async fn bring(
@@ -87,18 +132,6 @@ impl Dumps {
         manifest: &Manifest,
         names: &Names,
     ) -> Result<(), SnapshotError> {
-        match self.store.find(manifest.id).await {
-            // It took the snapshot after all, and only its answer was lost.
-            Ok(_) => return Ok(()),
-            // Parts of an earlier try would be in the way.
-            Err(SnapshotError::Unknown(_) | SnapshotError::Unreadable(_)) => {
-                self.store.remove_parts(names).await?;
-            }
-            Err(error) => return Err(error),
-        }
-        let globals = &manifest.globals;
-        let sql = spool.bytes(&globals.name, globals.bytes).await?;
-        self.store.create(&globals.name, sql).await?;
         let mut upload = self.store.upload(&names.dump(), manifest.bytes).await?;
         let mut pieces = std::pin::pin!(spool.pieces(&manifest.dump, manifest.bytes));
         while let Some(piece) = pieces.next().await {
@@ -119,14 +152,9 @@ impl Dumps {
                 why: "what lay in the spool is not what was stored there".into(),
             });
         }
-        if let Some(verified_at) = manifest.verified_at {
-            let mark = Verified {
-                id: manifest.id,
-                sha256: manifest.sha256,
-                verified_at,
-            };
-            self.store.replace(&names.verified(), &mark).await?;
-        }
+        let globals = &manifest.globals;
+        let sql = spool.bytes(&globals.name, globals.bytes).await?;
+        self.store.create(&globals.name, sql).await?;
         let stored = Manifest {
             verified_at: None,
             spooled: false,
@@ -141,10 +169,9 @@ impl Dumps {
         &self,
         id: Ulid,
     ) -> Result<Option<Manifest>, SnapshotError> {
-        // What is being delivered is not left over.
-        let _alone = self.delivering.lock().await;
         self.store.take_uploads_back().await;
-        // The spool first: what is whole there is no leftover in the store either.
+        // The spool first: what is whole there is no leftover in the store either, but perhaps on its
+        // way into it. That may take hours, and is not waited for.
         let places = self.spool.iter().chain(std::iter::once(&self.store));
         let mut first = None;
         for place in places {
@@ -164,17 +191,22 @@ impl Dumps {
 
 impl Store {
     /// Lets go of the oldest that wait here until half of the room is free: the newest tell more.
-    /// The last one stays: nothing is there yet to take its place.
+    /// The last one stays, and the last that is verified: nothing is there yet to take its place.
     async fn make_room(&self) -> Result<(), SnapshotError> {
         let Some(at_most) = self.at_most() else {
             return Ok(());
         };
         self.prepare().await?;
-        let mut waiting = self.survey().await?.snapshots;
-        while waiting.len() > 1
-            && self.used().await? > at_most / 2
-            && let Some(oldest) = waiting.pop()
-        {
+        let waiting = self.survey().await?.snapshots;
+        let verified = waiting.iter().find(|s| s.verified_at.is_some());
+        let stays = [waiting.first(), verified].map(|s| s.map(|s| s.id));
+        for oldest in waiting.iter().rev() {
+            if stays.contains(&Some(oldest.id)) {
+                continue;
+            }
+            if self.used().await? <= at_most / 2 {
+                break;
+            }
             let names = Names::of_part(&oldest.dump).ok_or(SnapshotError::Unknown(oldest.id))?;
             tracing::warn!(
                 dump = oldest.dump,

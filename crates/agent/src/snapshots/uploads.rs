@@ -89,7 +89,12 @@ impl Uploads {
                 note => note.map_err(broken)?,
             };
             if let Some((path, id)) = note.split_once('\n') {
-                let (path, id) = (Path::from(path), id.to_owned());
+                // As it was noted: made anew, what is escaped in it would be escaped once more.
+                let path = Path::parse(path).map_err(|e| SnapshotError::Store {
+                    doing: format!("take back what was sent of {name}"),
+                    why: e.to_string(),
+                })?;
+                let id = id.to_owned();
                 match self.store.abort_multipart(&path, &id).await {
                     Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                     // One that cannot be taken back must not keep the others.

@@ -53,7 +53,6 @@ pub(super) struct PlainLines {
 /// The stage a node's job is in.
 struct Stage {
     message: String,
-    total: u64,
     /// What was done when the stage was first seen, and when that was.
     first: (u64, Instant),
     last_done: u64,
@@ -64,7 +63,6 @@ impl Stage {
     fn of(job: &Job, now: Instant) -> Self {
         Self {
             message: job.message.clone(),
-            total: job.bytes_total,
             first: (job.bytes_done, now),
             last_done: job.bytes_done,
             last_line: now,
@@ -72,9 +70,7 @@ impl Stage {
     }
 
     fn is_still(&self, job: &Job) -> bool {
-        self.message == job.message
-            && self.total == job.bytes_total
-            && self.last_done <= job.bytes_done
+        self.message == job.message && self.last_done <= job.bytes_done
     }
 }
 
