@@ -227,11 +227,13 @@ impl Server {
         count.fetch_one(&mut admin).await.unwrap()
     }
 
-    /// Begins to kill the program with this PGAPPNAME, as hard as it goes. Docker may only answer once
-    /// what the program had printed was read, so whoever reads that must not wait for the answer.
+    /// Begins to kill the program with this PGAPPNAME, as hard as it goes; not what it began itself,
+    /// which notices. Docker may only answer once what the program had printed was read, so whoever
+    /// reads that must not wait for the answer.
     pub(crate) fn kill(&self, application: &str) -> tokio::process::Child {
         let kill = "for p in /proc/[0-9]*; do \
-                    grep -qs \"PGAPPNAME=$0\" $p/environ && kill -9 ${p#/proc/}; done; true";
+                    grep -qs \"PGAPPNAME=$0\" $p/environ && \
+                    grep -qs '^PPid:[[:space:]]*0$' $p/status && kill -9 ${p#/proc/}; done; true";
         tokio::process::Command::new("docker")
             .args(["exec", &self.container, "sh", "-c", kill, application])
             .spawn()
