@@ -95,11 +95,24 @@ impl Program {
     /// It cannot be started.
     #[must_use]
     pub fn start(self) -> Child {
+        self.start_reading(Stdio::null())
+    }
+
+    /// The same, of a program that waits to be told something on its standard input.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[must_use]
+    pub fn start_listening(self) -> Child {
+        self.start_reading(Stdio::piped())
+    }
+
+    fn start_reading(self, stdin: Stdio) -> Child {
         let mut command = Command::new(&self.path);
         command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);

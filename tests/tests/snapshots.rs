@@ -11,14 +11,20 @@
 mod bucket;
 #[path = "snapshots/crashed.rs"]
 mod crashed;
+#[path = "snapshots/damaged.rs"]
+mod damaged;
 #[path = "snapshots/doubtful.rs"]
 mod doubtful;
 #[path = "snapshots/elsewhere.rs"]
 mod elsewhere;
 #[path = "snapshots/faulty.rs"]
 mod faulty;
+#[path = "snapshots/forgotten.rs"]
+mod forgotten;
 #[path = "snapshots/full.rs"]
 mod full;
+#[path = "snapshots/held.rs"]
+mod held;
 #[path = "snapshots/interrupted.rs"]
 mod interrupted;
 #[path = "snapshots/killed.rs"]
@@ -42,7 +48,9 @@ use std::{
     time::Duration,
 };
 
-use postgres_server::{DockerExec, PASSWORD, Server, TestDatabase, migration, shared, told};
+use postgres_server::{
+    DockerExec, PASSWORD, Server, TestDatabase, in_time, migration, shared, told,
+};
 use tempfile::TempDir;
 use togather_agent::{
     containers::Exec,
@@ -142,7 +150,8 @@ impl Shelf {
     }
 
     async fn prove(&self, manifest: &Manifest, operation: Ulid) -> Result<Manifest, SnapshotError> {
-        self.dumps.prove(manifest.id, operation, &|_| ()).await
+        let proven = self.dumps.prove(manifest.id, operation, &|_| ());
+        in_time("the proof", proven).await
     }
 
     fn files(&self) -> Vec<String> {

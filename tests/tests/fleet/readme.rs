@@ -10,13 +10,17 @@ use fleet_tests::{
 use serde_json::Value;
 
 /// Commands that are run elsewhere, and where.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 4] = [
     ("make ", "the Makefile is asked whether it knows the target"),
     (
         "deploy/packaging/install.sh ",
         "devfleet runs it in every node",
     ),
     ("togather-agent check ", "run in a node, below"),
+    (
+        "docker build --tag togather-database:17 deploy/docker/database",
+        "devfleet builds it for every node",
+    ),
 ];
 
 /// The commands in the README's `sh` blocks, continued lines joined.

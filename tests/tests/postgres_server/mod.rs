@@ -4,13 +4,16 @@
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
 use std::{
+    io::{ErrorKind, Result as Written},
     net::TcpListener,
     os::unix::process::CommandExt,
+    pin::Pin,
     process::{Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -20,11 +23,15 @@ use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use togather_agent::{
     containers::{ContainersError, Exec, Output, Process},
-    database::{DatabaseSettings, Postgres},
+    database::{DatabaseSettings, Postgres, scratch_name},
     snapshots::Programs,
 };
-use togather_model::Migration;
-use tokio::{io::AsyncReadExt, sync::OnceCell};
+use togather_model::{Migration, Ulid};
+use tokio::{
+    io::{AsyncReadExt, AsyncWrite},
+    process::ChildStdin,
+    sync::OnceCell,
+};
 
 /// Built by `docker build -t togather-database:17 deploy/docker/database`.
 const IMAGE: &str = "togather-database:17";
@@ -198,6 +205,19 @@ impl Server {
             .unwrap()
     }
 
+    /// Whether `pg_restore` is filling the scratch database of this job.
+    pub(crate) async fn restoring(&self, job: Ulid) -> bool {
+        let mut admin = self.connect("togather").await;
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1 \
+             AND application_name LIKE 'togather-pg_restore-%' AND query LIKE 'COPY %')",
+        )
+        .bind(scratch_name(job))
+        .fetch_one(&mut admin)
+        .await
+        .unwrap()
+    }
+
     /// How many sessions `pg_dump` has in this database.
     pub(crate) async fn dumping(&self, database: &str) -> i64 {
         let mut admin = self.connect("togather").await;
@@ -207,11 +227,13 @@ impl Server {
         count.fetch_one(&mut admin).await.unwrap()
     }
 
-    /// Begins to kill the program with this PGAPPNAME, as hard as it goes. Docker may only answer once
-    /// what the program had printed was read, so whoever reads that must not wait for the answer.
+    /// Begins to kill the program with this PGAPPNAME, as hard as it goes; not what it began itself,
+    /// which notices. Docker may only answer once what the program had printed was read, so whoever
+    /// reads that must not wait for the answer.
     pub(crate) fn kill(&self, application: &str) -> tokio::process::Child {
         let kill = "for p in /proc/[0-9]*; do \
-                    grep -qs \"PGAPPNAME=$0\" $p/environ && kill -9 ${p#/proc/}; done; true";
+                    grep -qs \"PGAPPNAME=$0\" $p/environ && \
+                    grep -qs '^PPid:[[:space:]]*0$' $p/status && kill -9 ${p#/proc/}; done; true";
         tokio::process::Command::new("docker")
             .args(["exec", &self.container, "sh", "-c", kill, application])
             .spawn()
@@ -321,14 +343,49 @@ impl Exec for DockerExec {
         );
         let stdout = pieces(stdout).map(|bytes| bytes.map(Output::Stdout));
         let stderr = pieces(stderr).map(|bytes| bytes.map(Output::Stderr));
+        let stdin = HalfOfAConnection(Arc::new(Mutex::new(Some(stdin))));
+        let other_half = Arc::clone(&stdin.0);
+        let output = futures::stream::select(stdout, stderr).inspect(move |_| {
+            let _ = &other_half;
+        });
         Ok(Process {
             stdin: Box::pin(stdin),
-            output: futures::stream::select(stdout, stderr).boxed(),
+            output: output.boxed(),
             exit_code: Box::pin(async move {
                 let status = child.wait().await.map_err(failed)?;
                 Ok(i64::from(status.code().unwrap_or(-1)))
             }),
         })
+    }
+}
+
+/// As at the Docker Engine, input and output are one connection: dropped without being shut down, the
+/// input stays open for as long as anybody listens to the output, and the program waits for more.
+struct HalfOfAConnection(Arc<Mutex<Option<ChildStdin>>>);
+
+impl AsyncWrite for HalfOfAConnection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Written<usize>> {
+        match &mut *self.0.lock().unwrap() {
+            Some(stdin) => Pin::new(stdin).poll_write(cx, bytes),
+            None => Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Written<()>> {
+        match &mut *self.0.lock().unwrap() {
+            Some(stdin) => Pin::new(stdin).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Written<()>> {
+        // A pipe is closed by letting go of it.
+        self.0.lock().unwrap().take();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -363,6 +420,12 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl 
         assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// What comes of it; fails when that takes far longer than it can.
+pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_secs(90), work).await;
+    ended.unwrap_or_else(|_| panic!("{what} never ends"))
 }
 
 /// Programs that run in the database's container, by this.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use sqlx::Connection;
 use togather_agent::{
     database::{Database, replaced_name, scratch_name},
-    snapshots::{Manifest, SnapshotError, Snapshots},
+    snapshots::{SnapshotError, Snapshots},
 };
-use togather_model::Ulid;
 
 use crate::{
     NOISE, Shelf,
-    interrupted::{Gate, Gated},
+    held::Held,
+    interrupted::{Gate, Gated, create},
     new_id,
     postgres_server::{Server, until},
     wanted,
@@ -29,18 +29,15 @@ async fn shelf(server: &'static Server) -> (Shelf, Arc<Gate>) {
     (shelf, gate)
 }
 
-/// A snapshot with nothing in the way.
-async fn create(shelf: &Shelf, gate: &Gate) -> Manifest {
-    tokio::select! {
-        taken = shelf.create() => taken,
-        never = gate.stays_open() => never,
-    }
-}
-
 #[tokio::test]
 async fn killed_in_the_middle_of_a_dump_it_leaves_nothing() {
     let server = Server::own("-crashed-dump", &[], &[]).await;
     let (shelf, gate) = shelf(server).await;
+    let first = create(&shelf, &gate).await;
+    let before = new_id();
+    let first = shelf.prove(&first, before).await.unwrap();
+    shelf.postgres.drop_scratch(before).await.unwrap();
+    let files = shelf.files();
     let wanted = wanted();
     let say = |_| ();
     let mut crash = None;
@@ -64,25 +61,27 @@ async fn killed_in_the_middle_of_a_dump_it_leaves_nothing() {
         ),
         "{error:?}"
     );
-    until("nothing of it is left", || async {
-        shelf.files().is_empty()
-    })
-    .await;
+    until("nothing of it is left", || async { shelf.files() == files }).await;
 
     server.come_back(crash.unwrap()).await;
     assert_eq!(server.dumping(&shelf.database.name).await, 0);
     let taken = create(&shelf, &gate).await;
-    assert_eq!(shelf.dumps.list().await.unwrap(), [taken]);
+    assert_eq!(shelf.dumps.list().await.unwrap(), [taken, first]);
 }
 
 #[tokio::test]
 async fn killed_in_the_middle_of_a_restore_it_leaves_what_the_next_job_clears_away() {
     let server = Server::own("-crashed-restore", &[], &[]).await;
-    let (shelf, gate) = shelf(server).await;
+    let (mut shelf, gate) = shelf(server).await;
+    let held = Held::table(&mut shelf).await;
     let taken = create(&shelf, &gate).await;
+    let before = new_id();
+    let taken = shelf.prove(&taken, before).await.unwrap();
+    shelf.postgres.drop_scratch(before).await.unwrap();
     let say = |_| ();
     for live in [false, true] {
         let job = new_id();
+        held.hold();
         let restore = async {
             match live {
                 true => {
@@ -93,10 +92,7 @@ async fn killed_in_the_middle_of_a_restore_it_leaves_what_the_next_job_clears_aw
             }
         };
         let crash = async {
-            until("pg_restore is at work", || async {
-                restoring(server, job).await
-            })
-            .await;
+            until("pg_restore is at work", || server.restoring(job)).await;
             server.crash()
         };
         let (restored, crash) = tokio::join!(restore, crash);
@@ -111,7 +107,7 @@ async fn killed_in_the_middle_of_a_restore_it_leaves_what_the_next_job_clears_aw
 
         server.come_back(crash).await;
         let listed = shelf.dumps.list().await.unwrap();
-        assert_eq!(listed, std::slice::from_ref(&taken), "not verified");
+        assert_eq!(listed, std::slice::from_ref(&taken), "verified as before");
         assert_eq!(shelf.dumps.leftovers().await.unwrap(), [job]);
         let file = format!(
             "/var/tmp/togather_restore_{}",
@@ -124,23 +120,11 @@ async fn killed_in_the_middle_of_a_restore_it_leaves_what_the_next_job_clears_aw
         assert!(!server.has_file(&file));
         shelf.assert_no_scratch(job).await;
     }
+    held.let_go();
     let job = new_id();
     shelf.prove(&taken, job).await.unwrap();
     shelf.postgres.drop_scratch(job).await.unwrap();
     assert_eq!(shelf.dumps.leftovers().await.unwrap(), []);
-}
-
-/// Whether `pg_restore` is filling the scratch database of this job.
-async fn restoring(server: &Server, job: Ulid) -> bool {
-    let mut admin = server.connect("togather").await;
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1 \
-         AND application_name LIKE 'togather-pg_restore-%' AND query LIKE 'COPY %')",
-    )
-    .bind(scratch_name(job))
-    .fetch_one(&mut admin)
-    .await
-    .unwrap()
 }
 
 #[tokio::test]

@@ -340,11 +340,15 @@ async fn an_image_that_is_not_here_is_only_fetched_when_it_is_needed() {
 }
 
 #[tokio::test]
-async fn a_killed_program_is_an_error_and_no_snapshot() {
+async fn a_killed_program_is_an_error_and_no_snapshot_and_the_next_run_succeeds() {
     let shelf = Shelf::new().await;
     let engine = Engine::new("fleet-tests-killed").await;
     let dumps = engine.dumps(&shelf, IMAGE);
-    let _locked = lock(&shelf).await;
+    let first = dumps.create(&wanted(), &|_| ()).await.unwrap();
+    let operation = new_id();
+    let first = dumps.prove(first.id, operation, &|_| ()).await.unwrap();
+    shelf.postgres.drop_scratch(operation).await.unwrap();
+    let locked = lock(&shelf).await;
     for removed in [false, true] {
         let wanted = wanted();
         let kill = async {
@@ -365,7 +369,9 @@ async fn a_killed_program_is_an_error_and_no_snapshot() {
         // Docker may have forgotten it before it was asked.
         let unknown = text.starts_with("pg_dump could not be run: Docker did not say how");
         assert!(killed || removed && unknown, "{text}");
-        assert_eq!(shelf.files(), [""; 0]);
+        let listed = dumps.list().await.unwrap();
+        assert_eq!(listed, std::slice::from_ref(&first), "verified as before");
+        assert_eq!(shelf.files().len(), 4, "{:?}", shelf.files());
         engine.assert_nothing_left().await;
         let server = shelf.database.server;
         until("its session is over", || async {
@@ -373,6 +379,9 @@ async fn a_killed_program_is_an_error_and_no_snapshot() {
         })
         .await;
     }
+    drop(locked);
+    let next = dumps.create(&wanted(), &|_| ()).await.unwrap();
+    assert_eq!(dumps.list().await.unwrap(), [next, first]);
 }
 
 #[tokio::test]

@@ -4,7 +4,12 @@
 //! Whatever happens: nothing half-made is listed, what was verified stays verified, no upload and no
 //! program is left, and the next run succeeds.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use togather_agent::{
     database::{Database, scratch_name},
@@ -23,20 +28,20 @@ use crate::{
         THIRD_PART, Wrong,
     },
     new_id,
-    postgres_server::{DockerExec, shared, told, until},
+    postgres_server::{DockerExec, in_time, shared, told, until},
     settings, wanted,
 };
 
 /// How often a request is repeated here.
-const RETRIES: usize = 4;
-const ALWAYS: usize = usize::MAX;
+pub(crate) const RETRIES: usize = 4;
+pub(crate) const ALWAYS: usize = usize::MAX;
 
 /// A database whose dump has several parts, and its snapshots in a bucket at the end of the line.
-struct Bench {
+pub(crate) struct Bench {
     shelf: Shelf,
-    line: Line,
+    pub(crate) line: Line,
     s3: S3,
-    dumps: Dumps,
+    pub(crate) dumps: Dumps,
     spool: PathBuf,
     notes: PathBuf,
 }
@@ -47,27 +52,28 @@ impl Bench {
     }
 
     async fn with_timeout(timeout: Duration) -> Self {
+        Self::patient(timeout, RETRIES).await
+    }
+
+    async fn patient(timeout: Duration, retries: usize) -> Self {
         let mut shelf = Shelf::new().await;
         shelf.database.run(NOISE).await;
+        Self::of(shelf, timeout, retries).await
+    }
+
+    /// One whose dump has one part.
+    pub(crate) async fn small() -> Self {
+        Self::of(Shelf::new().await, Duration::from_secs(10), RETRIES).await
+    }
+
+    async fn of(shelf: Shelf, timeout: Duration, retries: usize) -> Self {
         let s3 = S3::start(&shelf._keep.path().join("s3")).await;
         let line = Line::to(s3.port).await;
         let (spool, notes) = (
             shelf._keep.path().join("spool"),
             shelf._keep.path().join("uploads"),
         );
-        let settings = SnapshotSettings {
-            store: "s3://bucket/node-1".parse().unwrap(),
-            uploads: Some(notes.clone()),
-            spool: Some(Spool {
-                folder: spool.clone(),
-                at_most: 1 << 30,
-            }),
-            ..settings(&shelf.folder)
-        };
-        let objects = objects(line.port, "hush", RETRIES, timeout);
-        let exec = shared(DockerExec(shelf.database.server.container.clone()));
-        let database = Arc::clone(&shelf.postgres);
-        let dumps = Dumps::over(settings, Arc::new(objects), exec, database).unwrap();
+        let dumps = agent(&shelf, &line, &spool, &notes, timeout, retries);
         Self {
             shelf,
             line,
@@ -78,7 +84,13 @@ impl Bench {
         }
     }
 
-    async fn create(&self) -> Result<Manifest, SnapshotError> {
+    /// Another run of the agent.
+    pub(crate) fn agent(&self, timeout: Duration, retries: usize) -> Dumps {
+        let (spool, notes) = (&self.spool, &self.notes);
+        agent(&self.shelf, &self.line, spool, notes, timeout, retries)
+    }
+
+    pub(crate) async fn create(&self) -> Result<Manifest, SnapshotError> {
         self.dumps.create(&wanted(), &|_| ()).await
     }
 
@@ -90,9 +102,10 @@ impl Bench {
         self.dumps.create(&wanted, &|_| ()).await
     }
 
-    async fn prove(&self, snapshot: Ulid) -> Result<Manifest, SnapshotError> {
+    pub(crate) async fn prove(&self, snapshot: Ulid) -> Result<Manifest, SnapshotError> {
         let operation = new_id();
-        let proven = self.dumps.prove(snapshot, operation, &|_| ()).await;
+        let proven = self.dumps.prove(snapshot, operation, &|_| ());
+        let proven = in_time("the proof", proven).await;
         if proven.is_ok() {
             self.shelf.postgres.drop_scratch(operation).await.unwrap();
         }
@@ -108,7 +121,7 @@ impl Bench {
     }
 
     /// The store holds these snapshots and nothing else, and nothing is under way.
-    async fn assert_only(&self, snapshots: &[&Manifest], context: &str) {
+    pub(crate) async fn assert_only(&self, snapshots: &[&Manifest], context: &str) {
         // Taking back goes on for a moment where something else was what failed.
         until("no upload is left or noted", || async {
             let noted = fs::read_dir(&self.notes).map_or(0, Iterator::count);
@@ -130,6 +143,29 @@ impl Bench {
     fn spooled_files(&self) -> usize {
         fs::read_dir(&self.spool).map_or(0, Iterator::count)
     }
+}
+
+fn agent(
+    shelf: &Shelf,
+    line: &Line,
+    spool: &Path,
+    notes: &Path,
+    timeout: Duration,
+    retries: usize,
+) -> Dumps {
+    let settings = SnapshotSettings {
+        store: "s3://bucket/node-1".parse().unwrap(),
+        uploads: Some(notes.to_owned()),
+        spool: Some(Spool {
+            folder: spool.to_owned(),
+            at_most: 1 << 30,
+        }),
+        ..settings(&shelf.folder)
+    };
+    let objects = objects(line.port, "hush", retries, timeout);
+    let exec = shared(DockerExec(shelf.database.server.container.clone()));
+    let database = Arc::clone(&shelf.postgres);
+    Dumps::over(settings, Arc::new(objects), exec, database).unwrap()
 }
 
 #[tokio::test]
@@ -178,6 +214,31 @@ async fn an_answer_that_is_lost_loses_no_snapshot() {
         .assert_only(&[&again, &proven], "completed unheard")
         .await;
     bench.prove(again.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_is_slow_to_answer_is_waited_for() {
+    let bench = Bench::with_timeout(Duration::from_secs(5)).await;
+    let late = Wrong::Late(Duration::from_secs(1));
+    let all = [
+        ROLES,
+        BEGIN,
+        SECOND_PART,
+        COMPLETE,
+        MANIFEST,
+        LIST,
+        READ,
+        MARK,
+    ];
+    for asked in all.clone() {
+        bench.line.goes_wrong(asked, late, 1);
+    }
+    let began = Instant::now();
+    let taken = bench.create().await.unwrap();
+    let proven = bench.prove(taken.id).await.unwrap();
+    assert_eq!(bench.line.is_well(), all.len(), "all of it happened");
+    assert!(began.elapsed() > Duration::from_secs(5), "it was slow");
+    bench.assert_only(&[&proven], "after slow answers").await;
 }
 
 #[tokio::test]
@@ -311,8 +372,10 @@ async fn a_snapshot_that_the_store_took_after_all_is_there_once() {
 }
 
 #[tokio::test]
-async fn a_proof_that_breaks_off_proves_nothing_and_the_next_one_does() {
+async fn a_proof_that_breaks_off_proves_nothing_takes_no_mark_away_and_the_next_one_succeeds() {
     let bench = Bench::new().await;
+    let proven = bench.create().await.unwrap();
+    let proven = bench.prove(proven.id).await.unwrap();
     let taken = bench.create().await.unwrap();
     for (asked, wrong) in [
         (READ, Wrong::Refused(500)),
@@ -320,24 +383,50 @@ async fn a_proof_that_breaks_off_proves_nothing_and_the_next_one_does() {
         (READ, Wrong::CutBack),
         (MARK, Wrong::Refused(500)),
     ] {
-        let context = format!("{asked:?}: {wrong:?}");
-        bench.line.goes_wrong(asked, wrong, ALWAYS);
+        for snapshot in [&taken, &proven] {
+            let context = format!("{asked:?}: {wrong:?}");
+            bench.line.goes_wrong(asked.clone(), wrong, ALWAYS);
+            let error = bench.prove(snapshot.id).await.unwrap_err();
+            assert!(bench.line.is_well() > 0, "{context}");
+            assert!(
+                matches!(error, SnapshotError::Store { .. }),
+                "{context}: {error:?}"
+            );
+            bench.assert_only(&[&taken, &proven], &context).await;
+        }
+    }
+    for snapshot in [&taken, &proven] {
+        let again = bench.prove(snapshot.id).await.unwrap();
+        assert!(again.verified_at > snapshot.verified_at);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_falls_silent_while_it_is_read_ends_the_proof_and_the_next_one_succeeds() {
+    let bench = Bench::with_timeout(Duration::from_millis(700)).await;
+    let taken = bench.create().await.unwrap();
+    let taken = bench.prove(taken.id).await.unwrap();
+    for wrong in [Wrong::Silence, Wrong::Stalled] {
+        let context = format!("{wrong:?}");
+        // Not the first piece: the program that takes them is at work already.
+        bench.line.goes_wrong_after(1, READ, wrong, ALWAYS);
         let error = bench.prove(taken.id).await.unwrap_err();
-        assert!(bench.line.is_well() > 0, "{context}");
+        assert!(bench.line.is_well() > RETRIES, "{context}");
         assert!(
             matches!(error, SnapshotError::Store { .. }),
             "{context}: {error:?}"
         );
         bench.assert_only(&[&taken], &context).await;
     }
-    assert!(bench.prove(taken.id).await.unwrap().verified_at.is_some());
+    let again = bench.prove(taken.id).await.unwrap();
+    assert!(again.verified_at > taken.verified_at);
 }
 
 #[tokio::test]
 async fn a_server_that_dies_in_the_middle_and_comes_back_is_waited_for() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::patient(Duration::from_secs(2), 15).await;
     // Held up in the middle, so that it is the middle when the server dies.
-    bench.line.goes_wrong(THIRD_PART, Wrong::CutThere, 3);
+    bench.line.goes_wrong(THIRD_PART, Wrong::Silence, 1);
     let wanted = wanted();
     let dies = async {
         until("the third part is on its way", || async {
@@ -345,6 +434,10 @@ async fn a_server_that_dies_in_the_middle_and_comes_back_is_waited_for() {
         })
         .await;
         bench.s3.kill().await;
+        until("it was asked in vain", || async {
+            bench.line.in_vain() > 0
+        })
+        .await;
         bench.s3.restart().await;
     };
     let (taken, ()) = tokio::join!(bench.dumps.create(&wanted, &|_| ()), dies);

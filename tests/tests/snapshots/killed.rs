@@ -16,15 +16,15 @@ use tokio::{net::TcpStream, sync::Notify, task::JoinHandle};
 use crate::{
     NOISE, Shelf,
     bucket::{listen, objects, s3, unfinished},
+    held::Held,
     new_id,
     postgres_server::{DockerExec, shared, until},
     settings, wanted,
 };
 
-/// Lets so much of this program's input or output through, and nothing ever after.
+/// Lets so much of a dump through, and nothing ever after.
 struct Stuck {
     docker: DockerExec,
-    program: &'static str,
     reached: Arc<Notify>,
 }
 
@@ -37,13 +37,7 @@ impl Exec for Stuck {
         environment: &[(String, String)],
     ) -> Result<Process, ContainersError> {
         let mut process = self.docker.exec(service, command, environment).await?;
-        if command[0] != self.program {
-            return Ok(process);
-        }
-        if self.program == "pg_restore" {
-            // It has begun, and its end is never heard of.
-            self.reached.notify_one();
-            process.output = futures::stream::pending().boxed();
+        if command[0] != "pg_dump" {
             return Ok(process);
         }
         let (reached, mut seen) = (Arc::clone(&self.reached), 0);
@@ -92,7 +86,6 @@ async fn killed_in_the_middle_of_a_dump_it_leaves_no_object_no_parts_and_no_prog
     let reached = Arc::new(Notify::new());
     let stuck = Stuck {
         docker: docker(&shelf),
-        program: "pg_dump",
         reached: Arc::clone(&reached),
     };
     let killed = agent(&shelf, port, shared(stuck));
@@ -103,8 +96,9 @@ async fn killed_in_the_middle_of_a_dump_it_leaves_no_object_no_parts_and_no_prog
         ended = &mut create => panic!("{ended:?}"),
         () = reached.notified() => {}
     }
-    until("parts are on the server", || async {
-        unfinished(&root) > 1
+    // The upload's own file and its two parts: one still on its way could come after the clearing up.
+    until("both parts are on the server", || async {
+        unfinished(&root) == 3
     })
     .await;
     std::mem::forget(create);
@@ -131,45 +125,45 @@ async fn killed_in_the_middle_of_a_dump_it_leaves_no_object_no_parts_and_no_prog
 }
 
 #[tokio::test]
-async fn killed_in_the_middle_of_a_proof_it_leaves_no_scratch_and_no_file() {
-    let shelf = Shelf::new().await;
+async fn killed_in_the_middle_of_a_proof_it_leaves_no_scratch_no_file_and_the_mark() {
+    let mut shelf = Shelf::new().await;
+    let held = Held::table(&mut shelf).await;
     let taken = shelf.create().await;
-    let reached = Arc::new(Notify::new());
-    let stuck = Stuck {
-        docker: docker(&shelf),
-        program: "pg_restore",
-        reached: Arc::clone(&reached),
-    };
-    let killed = Dumps::new(
-        settings(&shelf.folder),
-        shared(stuck),
-        Arc::clone(&shelf.postgres),
-    )
-    .unwrap();
-    let operation = new_id();
-    let say = |_| ();
+    let before = new_id();
+    let taken = shelf.prove(&taken, before).await.unwrap();
+    shelf.postgres.drop_scratch(before).await.unwrap();
+    let (operation, say) = (new_id(), |_| ());
+    let server = shelf.database.server;
+    held.hold();
+    let programs = shared(docker(&shelf));
+    let database = Arc::clone(&shelf.postgres);
+    let killed = Dumps::new(settings(&shelf.folder), programs, database).unwrap();
     let mut prove = killed.prove(taken.id, operation, &say);
     tokio::select! {
         ended = &mut prove => panic!("{ended:?}"),
-        () = reached.notified() => {}
+        () = until("pg_restore is at work", || server.restoring(operation)) => {}
     }
     std::mem::forget(prove);
-
-    shelf.dumps.end_programs(operation).await.unwrap();
-    shelf.postgres.drop_scratch(operation).await.unwrap();
-    shelf.assert_no_scratch(operation).await;
-    let container = &shelf.database.server.container;
     let path = format!(
         "/var/tmp/{}",
         scratch_name(operation).replace("togather_scratch", "togather_restore")
     );
-    let there = crate::postgres_server::docker(&["exec", container, "test", "-e", &path]);
-    assert!(there.is_err(), "{path} is left behind");
+    assert!(server.has_file(&path), "{path} is there to be left behind");
+    let leftovers = shelf.dumps.leftovers().await.unwrap();
+    assert!(leftovers.contains(&operation), "{leftovers:?}");
+
+    shelf.dumps.end_programs(operation).await.unwrap();
+    shelf.postgres.drop_scratch(operation).await.unwrap();
+    shelf.assert_no_scratch(operation).await;
+    assert!(!server.has_file(&path), "{path} is left behind");
+    let leftovers = shelf.dumps.leftovers().await.unwrap();
+    assert!(!leftovers.contains(&operation), "{leftovers:?}");
     assert_eq!(
         shelf.dumps.list().await.unwrap(),
         std::slice::from_ref(&taken),
-        "not verified"
+        "as it was, the mark too"
     );
+    held.let_go();
     shelf.prove(&taken, operation).await.unwrap();
     shelf.postgres.drop_scratch(operation).await.unwrap();
 }

@@ -3,7 +3,11 @@
 use std::{
     convert::Infallible,
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -47,6 +51,10 @@ pub(crate) enum Wrong {
     CutBack,
     /// No answer comes, and the connection stays.
     Silence,
+    /// The answer comes after this time.
+    Late(Duration),
+    /// Half of the answer comes, and the connection stays.
+    Stalled,
 }
 
 /// The line. Other than told, it passes everything on as it is.
@@ -57,11 +65,17 @@ pub(crate) struct Line {
 }
 
 #[derive(Default)]
-struct Wrongs(Mutex<Vec<Rule>>);
+struct Wrongs {
+    rules: Mutex<Vec<Rule>>,
+    /// How often nobody was at the other end.
+    in_vain: AtomicUsize,
+}
 
 struct Rule {
     asked: Asked,
     wrong: Wrong,
+    /// So many go well before.
+    after: usize,
     times: usize,
     happened: usize,
 }
@@ -89,23 +103,34 @@ impl Line {
 
     /// The next so many of these requests go wrong in this way.
     pub(crate) fn goes_wrong(&self, asked: Asked, wrong: Wrong, times: usize) {
-        self.wrongs.0.lock().unwrap().push(Rule {
+        self.goes_wrong_after(0, asked, wrong, times);
+    }
+
+    /// The same once so many of them have gone well.
+    pub(crate) fn goes_wrong_after(&self, after: usize, asked: Asked, wrong: Wrong, times: usize) {
+        self.wrongs.rules.lock().unwrap().push(Rule {
             asked,
             wrong,
+            after,
             times,
             happened: 0,
         });
     }
 
+    /// How often the server could not be reached.
+    pub(crate) fn in_vain(&self) -> usize {
+        self.wrongs.in_vain.load(Ordering::Relaxed)
+    }
+
     /// Nothing goes wrong any more. Returns how much did.
     pub(crate) fn is_well(&self) -> usize {
-        let rules = std::mem::take(&mut *self.wrongs.0.lock().unwrap());
+        let rules = std::mem::take(&mut *self.wrongs.rules.lock().unwrap());
         rules.iter().map(|rule| rule.happened).sum()
     }
 
     /// How much went wrong since all was well.
     pub(crate) fn happened(&self) -> usize {
-        let rules = self.wrongs.0.lock().unwrap();
+        let rules = self.wrongs.rules.lock().unwrap();
         rules.iter().map(|rule| rule.happened).sum()
     }
 }
@@ -118,12 +143,16 @@ impl Drop for Line {
 
 impl Wrongs {
     fn of(&self, request: &Parts) -> Option<Wrong> {
-        let mut rules = self.0.lock().unwrap();
+        let mut rules = self.rules.lock().unwrap();
         let address = request.uri.to_string();
         let rule = rules.iter_mut().find(|rule| {
             let (method, part) = &rule.asked;
             rule.happened < rule.times && request.method == *method && address.contains(part)
         })?;
+        if rule.after > 0 {
+            rule.after -= 1;
+            return None;
+        }
         rule.happened += 1;
         Some(rule.wrong)
     }
@@ -150,15 +179,24 @@ async fn pass(
             let answer = Response::builder().status(status).body(whole(why.into()));
             return answer.map_err(io::Error::other);
         }
-        Some(Wrong::AnswerLost | Wrong::CutBack) | None => {}
+        Some(Wrong::AnswerLost | Wrong::CutBack | Wrong::Late(_) | Wrong::Stalled) | None => {}
     }
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let (parts, answer) = ask(server, Request::from_parts(parts, Full::new(body))).await?;
+    let Ok(stream) = TcpStream::connect(("127.0.0.1", server)).await else {
+        wrongs.in_vain.fetch_add(1, Ordering::Relaxed);
+        return Err(cut());
+    };
+    let (parts, answer) = ask(stream, Request::from_parts(parts, Full::new(body))).await?;
+    let half = || stream::iter([Ok(Frame::data(answer.slice(..answer.len() / 2)))]);
     let body = match wrong {
         Some(Wrong::AnswerLost) => return Err(cut()),
         Some(Wrong::CutBack) => {
-            let half = Frame::data(answer.slice(..answer.len() / 2));
-            StreamBody::new(stream::iter([Ok(half)]).chain(stream::once(cut_off()))).boxed_unsync()
+            StreamBody::new(half().chain(stream::once(cut_off()))).boxed_unsync()
+        }
+        Some(Wrong::Stalled) => StreamBody::new(half().chain(stream::pending())).boxed_unsync(),
+        Some(Wrong::Late(by)) => {
+            tokio::time::sleep(by).await;
+            whole(answer)
         }
         _ => whole(answer),
     };
@@ -166,10 +204,9 @@ async fn pass(
 }
 
 async fn ask(
-    server: u16,
+    stream: TcpStream,
     request: Request<Full<Bytes>>,
 ) -> Result<(http::response::Parts, Bytes), io::Error> {
-    let stream = TcpStream::connect(("127.0.0.1", server)).await?;
     let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = shaken.map_err(io::Error::other)?;
     let answered = async {

@@ -46,6 +46,9 @@ pub(crate) enum Fault {
 pub(crate) const ORIGINAL: &str = "what it held";
 pub(crate) const RESTORED: &str = "what the snapshot holds";
 
+/// The name of a call that was never made.
+pub(crate) const NOT_REACHED: &str = "not reached";
+
 /// What is true outside the agent.
 #[derive(Debug, Default)]
 struct Truth {
@@ -67,12 +70,16 @@ struct Truth {
     prepared: Vec<String>,
     memory_available: Option<u64>,
     snapshots: Vec<Manifest>,
+    /// Of these the store has parts, and no manifest.
+    parts: Vec<Ulid>,
     /// The dumps that wait for the store, the oldest last.
     spooled: Vec<String>,
     /// What the agent said it knows of the store.
     recalled: Option<ConditionalWrites>,
     calls: Vec<&'static str>,
     calls_before_restart: usize,
+    /// From where the call is counted at which something was made to happen.
+    counted_from: usize,
     fault: Option<(When, Fault)>,
     /// Which calls of this name fail, counted from 1.
     broken: Option<(&'static str, Range<usize>)>,
@@ -256,7 +263,8 @@ impl World {
 
     pub(crate) fn inject(&self, call: usize, fault: Fault) {
         let mut truth = self.truth();
-        let call = truth.calls_before_restart + call;
+        truth.counted_from = truth.calls_before_restart;
+        let call = truth.counted_from + call;
         truth.fault = Some((When::Call(call), fault));
     }
 
@@ -332,12 +340,25 @@ impl World {
         self.truth().recalled.clone()
     }
 
+    /// The snapshots in the store, and whether they are verified.
+    pub(crate) fn snapshots(&self) -> Vec<(Ulid, bool)> {
+        let truth = self.truth();
+        let snapshots = truth.snapshots.iter();
+        snapshots
+            .map(|taken| (taken.id, taken.verified_at.is_some()))
+            .collect()
+    }
+
+    /// What the store has parts of that are no snapshot.
+    pub(crate) fn parts(&self) -> Vec<Ulid> {
+        self.truth().parts.clone()
+    }
+
+    /// The call at which something was made to happen.
     pub(crate) fn name_of(&self, call: usize) -> &'static str {
-        self.truth()
-            .calls
-            .get(call)
-            .copied()
-            .unwrap_or("not reached")
+        let truth = self.truth();
+        let named = truth.calls.get(truth.counted_from + call);
+        named.copied().unwrap_or(NOT_REACHED)
     }
 
     pub(crate) fn times_called(&self, name: &str) -> usize {

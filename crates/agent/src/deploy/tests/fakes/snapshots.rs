@@ -9,22 +9,28 @@ use togather_model::{
 };
 use url::Url;
 
-use super::outside::Outside;
+use super::{Truth, outside::Outside};
 use crate::snapshots::{
     ConditionalWrites, FORMAT, Globals, Manifest, Progress, Pruned, Reason, Restored, Say,
-    SnapshotError, Snapshots, Survey, Wanted,
+    SnapshotError, Snapshots, Survey, Wanted, reasons,
 };
 
 #[async_trait]
 impl Snapshots for Outside {
     async fn create(&self, wanted: &Wanted, say: Say<'_>) -> Result<Manifest, SnapshotError> {
         say(Progress::stage("dumping"));
-        let created = self.call("snapshots.create", |truth| {
+        let begun = self.call("snapshots.create", |truth| truth.parts.push(wanted.id));
+        begun.await.map_err(SnapshotError::Other)?;
+        let stored = self.call("snapshots.manifest", |truth| {
+            truth.parts.retain(|id| *id != wanted.id);
             let manifest = manifest(wanted, truth.schema);
             truth.snapshots.push(manifest.clone());
             manifest
         });
-        created.await.map_err(SnapshotError::Other)
+        stored.await.map_err(|error| {
+            self.0.truth().parts.retain(|id| *id != wanted.id);
+            SnapshotError::Other(error)
+        })
     }
 
     async fn prove(
@@ -33,13 +39,10 @@ impl Snapshots for Outside {
         operation: Ulid,
         _: Say<'_>,
     ) -> Result<Manifest, SnapshotError> {
-        let proven = self.call("snapshots.prove", |truth| {
-            truth.scratch.push(operation);
-            let mut taken = truth.snapshots.iter();
-            taken.find(|taken| taken.id == snapshot).cloned()
-        });
-        let proven = proven.await.map_err(SnapshotError::Other)?;
-        proven.ok_or_else(|| SnapshotError::Other("no such snapshot".into()))
+        self.restored(snapshot, operation).await?;
+        self.marked(snapshot).await.inspect_err(|_| {
+            self.0.truth().scratch.retain(|id| *id != operation);
+        })
     }
 
     async fn list(&self) -> Result<Vec<Manifest>, SnapshotError> {
@@ -47,12 +50,11 @@ impl Snapshots for Outside {
         listed.await.map_err(SnapshotError::Other)
     }
 
-    async fn prune(&self, _: &[RollbackTarget], _: Timestamp) -> Pruned {
-        let pruned = self.call("snapshots.prune", |_| ()).await;
-        Pruned {
-            forgotten: vec![],
-            failure: pruned.err().map(SnapshotError::Other),
-        }
+    async fn prune(&self, targets: &[RollbackTarget], now: Timestamp) -> Pruned {
+        let mut pruned = Pruned::default();
+        let forgotten = self.forget_into(&mut pruned.forgotten, targets, now).await;
+        pruned.failure = forgotten.err().map(SnapshotError::Other);
+        pruned
     }
 
     async fn survey(&self, _: Option<&Url>) -> Result<Survey, SnapshotError> {
@@ -72,9 +74,11 @@ impl Snapshots for Outside {
         _: Option<&Url>,
         snapshot: Ulid,
         operation: Ulid,
-        say: Say<'_>,
+        _: Say<'_>,
     ) -> Result<Restored, SnapshotError> {
-        let snapshot = self.prove(snapshot, operation, say).await?;
+        let restored = self.restored(snapshot, operation).await?;
+        // Restored it is all the same.
+        let snapshot = self.marked(snapshot).await.unwrap_or(restored);
         Ok(Restored {
             snapshot,
             notes: vec!["ada needs a password".into()],
@@ -112,6 +116,7 @@ impl Snapshots for Outside {
 
     async fn clear_away(&self, snapshot: Ulid) -> Result<Option<Manifest>, SnapshotError> {
         let whole = self.call("snapshots.clear_away", |truth| {
+            truth.parts.retain(|id| *id != snapshot);
             let mut taken = truth.snapshots.iter();
             taken.find(|taken| taken.id == snapshot).cloned()
         });
@@ -149,6 +154,63 @@ impl Snapshots for Outside {
 
     fn recall(&self, known: ConditionalWrites) {
         self.0.truth().recalled = Some(known);
+    }
+}
+
+impl Outside {
+    async fn restored(&self, snapshot: Ulid, operation: Ulid) -> Result<Manifest, SnapshotError> {
+        let restored = self.call("snapshots.prove", |truth| {
+            truth.scratch.push(operation);
+            let mut taken = truth.snapshots.iter();
+            taken.find(|taken| taken.id == snapshot).cloned()
+        });
+        let restored = restored.await.map_err(SnapshotError::Other)?;
+        restored.ok_or_else(|| SnapshotError::Other("no such snapshot".into()))
+    }
+
+    async fn marked(&self, snapshot: Ulid) -> Result<Manifest, SnapshotError> {
+        let marked = self.call("snapshots.mark", |truth| {
+            let mut taken = truth.snapshots.iter_mut();
+            let proven = taken.find(|taken| taken.id == snapshot)?;
+            proven.verified_at = Some(Timestamp::UNIX_EPOCH);
+            Some(proven.clone())
+        });
+        let marked = marked.await.map_err(SnapshotError::Other)?;
+        marked.ok_or_else(|| SnapshotError::Other("no such snapshot".into()))
+    }
+
+    /// As the store does it: the manifest first, and what is no snapshot any more last.
+    async fn forget_into(
+        &self,
+        forgotten: &mut Vec<String>,
+        targets: &[RollbackTarget],
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let listed = self.call("snapshots.prune", |truth| {
+            (truth.snapshots.clone(), truth.parts.clone())
+        });
+        let (snapshots, orphans) = listed.await?;
+        let judged = reasons(&snapshots, &self.0.retention, targets, now);
+        for (snapshot, reasons) in snapshots.iter().zip(judged) {
+            if reasons.is_empty() {
+                let unlisted = self.call("snapshots.forget", |truth| {
+                    truth.snapshots.retain(|taken| taken.id != snapshot.id);
+                    truth.parts.push(snapshot.id);
+                });
+                unlisted.await?;
+                self.remove_parts(snapshot.id).await?;
+                forgotten.push(snapshot.dump.clone());
+            }
+        }
+        for orphan in orphans {
+            self.remove_parts(orphan).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_parts(&self, of: Ulid) -> Result<(), String> {
+        let removed = |truth: &mut Truth| truth.parts.retain(|id| *id != of);
+        self.call("snapshots.remove_parts", removed).await
     }
 }
 
