@@ -122,6 +122,32 @@ async fn a_new_order_first_takes_back_what_is_stuck() {
     assert!(undone.message.contains("what it was before"), "{undone:?}");
 }
 
+/// Somebody ran `docker compose down` before the agent's next start.
+#[tokio::test]
+async fn a_swap_is_put_in_order_also_where_the_base_services_are_gone() {
+    let world = stuck(Obstacle::Database).await;
+    world.break_for_good("containers.base_up", 0);
+    world.remove_the_base();
+    let jobs = Jobs::new(world.node());
+    let stuck = world.state.stuck_job().await.unwrap().unwrap();
+    let later = jobs.task(JOB).put_in_order(&stuck).await.unwrap_err();
+    assert!(later.what.contains("did not come up"), "{later}");
+    assert_eq!(stuck_job(&world).await, Some(JOB));
+    world.repair();
+    let failure = settle(&world).await.unwrap_err();
+    assert!(failure.what.contains("as it was before"), "{failure}");
+    assert_eq!(world.databases(), (ORIGINAL, vec![]));
+    assert_serves(&world, "taken back");
+
+    let world = self::world().await;
+    world.inject_at("database.swap", Fault::CrashAfter);
+    assert!(run(&world, JOB, restore()).await.is_none());
+    world.remove_the_base();
+    restart(&world).await.unwrap().unwrap();
+    assert_eq!(world.databases(), (RESTORED, vec![ORIGINAL]));
+    assert_serves(&world, "carried to its end");
+}
+
 /// Taking back would drop what the app has written since.
 #[tokio::test]
 async fn a_version_that_serves_on_a_stuck_restore_is_left_to_a_human() {
