@@ -356,7 +356,7 @@ impl Task<'_> {
         }
         failure
             .next("then roll the version out again: that gives it the traffic")
-            .next("or put right what stood in the way, and `systemctl restart togather-agent`: it takes the swap back; so does `togather-ctl snapshot restore --undo`")
+            .next(format!("or put right what stood in the way, and `systemctl restart togather-agent`: it takes the swap back; so does `togather-ctl snapshot restore --undo --nodes {}`", self.node.name))
     }
 
     /// What is true now, and what is left to do.
