@@ -65,6 +65,13 @@ impl Config {
             (agent, deployment)
         };
 
+        if let Some((key, problem)) = agent.snapshots.problem() {
+            return Err(ConfigError::Value {
+                path: agent_yml.to_owned(),
+                key,
+                problem,
+            });
+        }
         let environment = environment::load(&folder.join(".env.production"))?;
         let database_url = environment::fill_in(
             &deployment.database.url,

@@ -16,13 +16,18 @@ mod undo;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::time::Duration;
+
 use togather_model::{
     EventKind, Failure, FailureKind, Operation, OperationState, Plan, Release, Step, Undo,
 };
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::node::Node;
 use journal::{Journal, Progress};
+
+const RETRY: Duration = Duration::from_secs(5);
 
 /// A deployment being carried out.
 pub struct Deployment<'a> {
@@ -31,6 +36,9 @@ pub struct Deployment<'a> {
     plan: &'a Plan,
     release: &'a Release,
     journal: Journal<'a>,
+    stopping: CancellationToken,
+    /// How long to wait before an ending that could not be written is tried again.
+    retry: Duration,
 }
 
 impl<'a> Deployment<'a> {
@@ -49,7 +57,17 @@ impl<'a> Deployment<'a> {
             plan,
             release,
             journal,
+            stopping: CancellationToken::new(),
+            retry: RETRY,
         }
+    }
+
+    /// The agent stops when this is cancelled: from then on nothing is waited for that the next start
+    /// can do as well.
+    #[must_use]
+    pub fn until(mut self, stopping: CancellationToken) -> Self {
+        self.stopping = stopping;
+        self
     }
 
     /// Carries the plan out, from its first step to one of the three endings.
@@ -70,8 +88,7 @@ impl<'a> Deployment<'a> {
     pub async fn resume(&self) -> Result<OperationState, Failure> {
         let mut progress = self.read_progress().await?;
         if let Some(ending) = progress.ending {
-            self.close(ending, progress.failure).await;
-            return Ok(ending);
+            return Ok(self.end(ending, progress.failure, None).await);
         }
         let interrupted = progress.interrupted();
         let forward = progress.failure.is_none() && progress.done.contains(&Step::SwitchTraffic);
@@ -190,8 +207,12 @@ impl<'a> Deployment<'a> {
 
     async fn end_done(&self) -> OperationState {
         let took = self.elapsed();
-        self.end(OperationState::Done, None, EventKind::Completed { took })
-            .await
+        self.end(
+            OperationState::Done,
+            None,
+            Some(EventKind::Completed { took }),
+        )
+        .await
     }
 
     async fn end_undone(&self, failure: Failure) -> OperationState {
@@ -200,7 +221,7 @@ impl<'a> Deployment<'a> {
             took,
             failure: failure.clone(),
         };
-        self.end(OperationState::Undone, Some(failure), ending)
+        self.end(OperationState::Undone, Some(failure), Some(ending))
             .await
     }
 
@@ -220,33 +241,49 @@ impl<'a> Deployment<'a> {
             took,
             failure: failure.clone(),
         };
-        self.end(OperationState::Stuck, Some(failure), ending).await
+        self.end(OperationState::Stuck, Some(failure), Some(ending))
+            .await
     }
 
-    /// Writes the ending down: the event first, so that whoever follows it sees it, then the
-    /// operation. If that cannot be written, the operation stays open and is taken up at the next
-    /// start; since every undo may run twice, that is safe.
+    /// Writes the ending down, until it is written: while an operation stays open nothing else may
+    /// begin, and a full disk may have room again in a while. If the agent stops before, the operation
+    /// is taken up at the next start; since every undo may run twice, that is safe.
     async fn end(
         &self,
         state: OperationState,
         failure: Option<Failure>,
-        ending: EventKind,
+        mut ending: Option<EventKind>,
     ) -> OperationState {
-        self.journal.mention(ending).await;
-        self.close(state, failure).await;
+        while let Err(error) = self.try_to_end(state, failure.as_ref(), &mut ending).await {
+            let operation = self.operation.id;
+            tracing::error!(%operation, %error, "the ending was not written; trying again");
+            tokio::select! {
+                () = tokio::time::sleep(self.retry) => {}
+                () = self.stopping.cancelled() => break,
+            }
+        }
         state
     }
 
-    async fn close(&self, state: OperationState, failure: Option<Failure>) {
-        let now = self.node.host.now();
-        let operation = self.operation;
-        let written = self
-            .node
-            .state
-            .end_operation(operation, state, failure, now);
-        if let Err(error) = written.await {
-            tracing::error!(%error, "the ending was not written; it is taken up at the next start");
+    /// The event first, so that whoever follows it sees it, then the operation. An event that is
+    /// written is taken out, so that it is not written again.
+    async fn try_to_end(
+        &self,
+        state: OperationState,
+        failure: Option<&Failure>,
+        ending: &mut Option<EventKind>,
+    ) -> Result<(), Failure> {
+        if let Some(event) = ending.clone() {
+            self.journal.write(event).await?;
+            *ending = None;
         }
+        let (operation, now) = (self.operation, self.node.host.now());
+        let ended = &self.node.state;
+        let ended = ended.end_operation(operation, state, failure.cloned(), now);
+        ended
+            .await
+            .map(|_| ())
+            .map_err(|e| Failure::caused_by(FailureKind::Other, "the operation is not closed", &e))
     }
 
     async fn read_progress(&self) -> Result<Progress, Failure> {
@@ -274,7 +311,7 @@ impl<'a> Deployment<'a> {
         }
     }
 
-    fn elapsed(&self) -> std::time::Duration {
+    fn elapsed(&self) -> Duration {
         let since = self
             .operation
             .started_at

@@ -99,7 +99,7 @@ impl Task<'_> {
     fn forgot(&self, names: &[String]) {
         self.current.send_modify(|current| {
             if let Some(job) = current {
-                job.forgotten = names.to_vec();
+                job.forgotten.extend_from_slice(names);
             }
         });
     }
@@ -205,8 +205,13 @@ impl Jobs {
         }
         match begun {
             Ok(begun) => log::tell(&begun),
-            Err(StateError::Busy) => return Err(self.busy().await),
-            Err(error) => return Err(unreadable(&error)),
+            Err(error) => {
+                self.clear_up_after(left);
+                return Err(match error {
+                    StateError::Busy => self.busy().await,
+                    error => unreadable(&error),
+                });
+            }
         }
         self.current.send_replace(Some(job.clone()));
         self.carry_out(job.clone(), work, left);
@@ -245,8 +250,9 @@ impl Jobs {
         let this = self.clone();
         self.under_way.spawn(async move {
             let task = this.task(job.id);
-            // A swap is brought to its end; what only reads or adds may be broken off.
-            let may_break_off = !matches!(work, Work::Restore { .. } | Work::UndoRestore { .. });
+            // A swap is brought to its end, and so is what destroys something, to be able to tell what;
+            // what only reads or adds may be broken off.
+            let may_break_off = matches!(work, Work::Create(_) | Work::Verify(_));
             let done = tokio::select! {
                 done = Box::pin(task.carry_out(&work)) => done,
                 () = this.stopping.cancelled(), if may_break_off => {
@@ -258,13 +264,25 @@ impl Jobs {
                     }
                 }
             };
-            if let Some(left) = left
-                && let Err(failure) = this.task(left.job.id).put_in_order(&left).await
-            {
-                tracing::warn!(job = %left.job.id, %failure, "what it left is not cleared away");
+            if let Some(left) = left {
+                this.try_to_clear_up_after(&left).await;
             }
             this.end(job, done).await;
         });
+    }
+
+    /// The same where nothing was begun in its stead after all.
+    fn clear_up_after(&self, left: Option<Interrupted>) {
+        let Some(left) = left else { return };
+        let this = self.clone();
+        self.under_way
+            .spawn(async move { this.try_to_clear_up_after(&left).await });
+    }
+
+    async fn try_to_clear_up_after(&self, left: &Interrupted) {
+        if let Err(failure) = self.task(left.job.id).put_in_order(left).await {
+            tracing::warn!(job = %left.job.id, %failure, "what it left is not cleared away");
+        }
     }
 
     fn task(&self, id: Ulid) -> Task<'_> {

@@ -56,6 +56,9 @@ pub struct Known {
     pub last_verified: Option<Sight>,
     /// How many wait on the node's own disk.
     pub spooled: usize,
+    /// Since when there has been a database, as far as was seen; `None`: there is none.
+    #[serde(default)]
+    pub database_since: Option<Timestamp>,
     /// Whether the last verified one is too old.
     #[serde(skip)]
     pub is_overdue: bool,
@@ -155,10 +158,14 @@ impl Lookout {
         if let Ok(spooled) = spooled {
             guard(&self.known).spooled = spooled.len();
         }
+        let schema = schema.ok();
+        if let Some(schema) = schema {
+            self.see_database(schema);
+        }
         if let Err(error) = node.state.remember(SNAPSHOTS, &self.known()).await {
             tracing::warn!(%error, "what was seen of the snapshots is not remembered");
         }
-        if let Err(error) = self.judge(schema.ok()).await {
+        if let Err(error) = self.judge(schema).await {
             tracing::error!(%error, "whether snapshots are overdue was not written down");
         }
         self.try_store_out().await;
@@ -173,18 +180,41 @@ impl Lookout {
         known.last_verified = verified.map(Sight::of);
     }
 
+    fn see_database(&self, schema: Schema) {
+        let now = self.node.host.now();
+        let mut known = guard(&self.known);
+        known.database_since = match schema {
+            Schema::NoDatabase => None,
+            Schema::Empty | Schema::Unversioned | Schema::At { .. } => {
+                known.database_since.or(Some(now))
+            }
+        };
+    }
+
+    /// Since when there has been something to take snapshots of. A node that was set up long before
+    /// its first deployment owes none for that time.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn since(&self) -> Result<Option<Timestamp>, StateError> {
+        let serving = self.node.state.serving_since().await?;
+        Ok(serving.or(self.known().database_since))
+    }
+
     /// Says once that snapshots are overdue, and once that they are not any more.
     async fn judge(&self, schema: Option<Schema>) -> Result<(), StateError> {
         let state = &self.node.state;
         let (now, verified) = (self.node.host.now(), self.known().last_verified);
         let verified = verified.map(|sight| sight.taken_at);
-        let why = overdue::find(verified, state.created_at(), self.overdue_after, now);
+        let why = overdue::find(verified, self.since().await?, self.overdue_after, now);
         let is_overdue = match (why.is_empty(), schema) {
             (true, _) | (false, Some(Schema::NoDatabase)) => false,
             (false, Some(_)) => true,
             // Whether there is anything to take a snapshot of is not known: as it was.
             (false, None) => return Ok(()),
         };
+        // Known whether or not it can be written down: a full disk is when it matters most.
+        guard(&self.known).is_overdue = is_overdue;
         match (state.overdue().await?, is_overdue) {
             (None, true) => {
                 let overdue = SnapshotEvent::Overdue { why };
@@ -197,7 +227,6 @@ impl Lookout {
             }
             (None, false) | (Some(_), true) => {}
         }
-        guard(&self.known).is_overdue = is_overdue;
         Ok(())
     }
 

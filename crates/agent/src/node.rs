@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use togather_model::{
-    Failure, FailureKind, Live, Observed, Release, Schema, Slot, Strategy,
+    Digest, Failure, FailureKind, Live, Observed, Release, Schema, Slot, Strategy,
     retention::RollbackTarget,
 };
 
@@ -219,18 +219,32 @@ impl Node {
     /// # Errors
     /// The state cannot be read.
     pub async fn rollback_targets(&self) -> Result<Vec<RollbackTarget>, StateError> {
-        let mut targets = Vec::new();
-        // The newest of them is the live one.
-        let kept = 1 + self.strategy.keep_releases as usize;
-        for id in self.state.served_releases().await?.into_iter().take(kept) {
-            if let Some(release) = self.state.release(id).await? {
-                targets.push(RollbackTarget {
-                    schema: release.schema_version(),
-                    version: release.version,
-                });
-            }
+        let kept = self.kept_releases(None).await?;
+        Ok(kept.iter().map(target).collect())
+    }
+
+    /// The live release and those before it that are kept to go back to, newest first. One that is
+    /// about to be the live one counts as such already.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn kept_releases(
+        &self,
+        about_to_serve: Option<Digest>,
+    ) -> Result<Vec<Release>, StateError> {
+        let mut served = self.state.served_releases().await?;
+        if let Some(next) = about_to_serve {
+            served.retain(|id| *id != next);
+            served.insert(0, next);
         }
-        Ok(targets)
+        let mut kept = Vec::new();
+        for id in served
+            .into_iter()
+            .take(1 + self.strategy.keep_releases as usize)
+        {
+            kept.extend(self.state.release(id).await?);
+        }
+        Ok(kept)
     }
 
     /// Refuses to restore a snapshot, to prove it or to use it, where that would push the live
@@ -272,7 +286,15 @@ impl Node {
     }
 }
 
-fn live_release(slot: Slot, id: togather_model::Digest, release: &Release) -> Live {
+/// What going back to a release asks of the snapshots.
+pub(crate) fn target(release: &Release) -> RollbackTarget {
+    RollbackTarget {
+        version: release.version.clone(),
+        schema: release.schema_version(),
+    }
+}
+
+fn live_release(slot: Slot, id: Digest, release: &Release) -> Live {
     Live {
         slot,
         release: id,

@@ -5,7 +5,10 @@
 
 mod wanted;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex as Lock, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use togather_model::{
     Failure, FailureKind, Operation, OperationState, Plan, Ulid,
@@ -13,7 +16,7 @@ use togather_model::{
 };
 use togather_trust::OperatorName;
 use tokio::sync::Mutex;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     deploy::{Deployment, journal::new_id},
@@ -37,6 +40,9 @@ pub struct Operations {
     under_way: TaskTracker,
     /// Between the look at what is under way and the entry in the journal, nobody else may begin.
     beginning: Arc<Mutex<()>>,
+    /// Why an interrupted operation is not taken up yet, as far as was tried.
+    not_taken_up: Arc<Lock<Option<String>>>,
+    stopping: CancellationToken,
 }
 
 /// A deployment or rollback that was ordered.
@@ -71,6 +77,8 @@ impl Operations {
             node,
             under_way: TaskTracker::new(),
             beginning: Arc::default(),
+            not_taken_up: Arc::default(),
+            stopping: CancellationToken::new(),
         }
     }
 
@@ -176,9 +184,10 @@ impl Operations {
     }
 
     fn carry_out(&self, operation: Operation, plan: Plan, chosen: Chosen) {
-        let node = self.node.clone();
+        let (node, stopping) = (self.node.clone(), self.stopping.clone());
         self.under_way.spawn(async move {
-            let deployment = Deployment::new(&node, &operation, &plan, &chosen.release);
+            let deployment =
+                Deployment::new(&node, &operation, &plan, &chosen.release).until(stopping);
             let ending = Box::pin(deployment.carry_out()).await;
             tracing::info!(operation = %operation.id, %ending, "operation ended");
         });
@@ -192,42 +201,61 @@ impl Operations {
         let Some((operation, plan)) = self.node.state.running().await? else {
             return Ok(None);
         };
-        let (node, found) = (self.node.clone(), operation.clone());
+        let (this, found) = (self.clone(), operation.clone());
         self.under_way.spawn(async move {
-            while let Err(failure) = Box::pin(take_up(&node, &operation, &plan)).await {
+            while let Err(failure) = Box::pin(this.take_up(&operation, &plan)).await {
                 tracing::error!(operation = %operation.id, %failure, "it could not be taken up; trying again");
-                tokio::time::sleep(RETRY).await;
+                *this.trouble() = Some(format!(
+                    "the deployment of {} was interrupted and is not taken up yet: {failure}",
+                    operation.version
+                ));
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY) => {}
+                    () = this.stopping.cancelled() => return,
+                }
             }
+            *this.trouble() = None;
         });
         Ok(Some(found))
+    }
+
+    /// Which interrupted operation is not taken up yet and why, in a sentence.
+    #[must_use]
+    pub fn not_taken_up(&self) -> Option<String> {
+        self.trouble().clone()
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.not_taken_up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn take_up(&self, operation: &Operation, plan: &Plan) -> Result<(), Failure> {
+        let node = &self.node;
+        let release = node.state.release(operation.release).await;
+        let release = release.map_err(|e| unreadable(&e))?.ok_or_else(|| {
+            let what = format!(
+                "the release {} is not in the agent's state",
+                operation.release
+            );
+            Failure::new(FailureKind::Other, what)
+        })?;
+        let deployment = Deployment::new(node, operation, plan, &release);
+        let ending = deployment.until(self.stopping.clone()).resume().await?;
+        tracing::info!(operation = %operation.id, %ending, "the interrupted operation ended");
+        Ok(())
     }
 
     /// Waits for what is under way, at most this long. Returns whether anything still is; that is
     /// taken up when the agent starts again.
     pub async fn wait(&self, within: Duration) -> bool {
+        self.stopping.cancel();
         self.under_way.close();
         tokio::time::timeout(within, self.under_way.wait())
             .await
             .is_err()
     }
-}
-
-async fn take_up(node: &Node, operation: &Operation, plan: &Plan) -> Result<(), Failure> {
-    let release = node.state.release(operation.release).await;
-    let release = release.map_err(|e| unreadable(&e))?.ok_or_else(|| {
-        Failure::new(
-            FailureKind::Other,
-            format!(
-                "the release {} is not in the agent's state",
-                operation.release
-            ),
-        )
-    })?;
-    let ending = Deployment::new(node, operation, plan, &release)
-        .resume()
-        .await?;
-    tracing::info!(operation = %operation.id, %ending, "the interrupted operation ended");
-    Ok(())
 }
 
 /// Several refusals as one: the first decides, the others are told with it.
@@ -257,6 +285,30 @@ fn unreadable(error: &StateError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::tests::fakes::World;
+
+    #[tokio::test]
+    async fn what_cannot_be_taken_up_is_told() {
+        let world = World::with_one_version_live("1.0.0").await;
+        let (operation, plan) = world.deployment();
+        let begun = world.state.begin_operation(&operation, &plan).await;
+        begun.unwrap();
+        world.state.fill_the_disk(true).await;
+        let operations = Operations::new(world.node());
+        operations.resume().await.unwrap().unwrap();
+        let told = async {
+            loop {
+                match operations.not_taken_up() {
+                    Some(told) => break told,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(10), told).await;
+        let told = told.unwrap();
+        assert!(told.contains("the journal could not be written"), "{told}");
+        assert!(!operations.wait(Duration::from_secs(10)).await, "given up");
+    }
 
     #[test]
     fn of_several_refusals_the_first_decides_and_none_is_lost() {

@@ -1,8 +1,8 @@
 //! The node's own schedule, by tokio-cron-scheduler, which calls the clock itself: snapshots taken,
 //! proven and forgotten.
 //!
-//! Always UTC. What is due is computed from the state, so a run that was missed while the agent was
-//! down is caught up at the start, once. A run that cannot begin because something else is under way
+//! Always UTC. It looks once a minute, and what is due is computed from the state alone: a run that
+//! was missed while the agent was down, or that could not be written down, is caught up, once. A run that cannot begin because something else is under way
 //! waits for it; when the next one is due before it could begin, it is recorded as skipped.
 
 mod cron;
@@ -13,6 +13,8 @@ mod zone;
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::Utc;
+use futures::{FutureExt as _, future::BoxFuture};
 use rand::RngExt as _;
 use togather_model::{Failure, FailureKind, SnapshotEvent, Timestamp};
 use tokio::sync::Mutex;
@@ -31,6 +33,9 @@ use crate::{
 
 /// How often a run that cannot begin yet is tried again.
 const RETRY: Duration = Duration::from_secs(10);
+/// When it is looked whether something is due. What cron's texts mean is for [`Cron`] alone to say: a
+/// second reading of them would be another one.
+const LOOK: &str = "0 * * * * *";
 /// When what is spooled is brought to the store, if it can be reached again.
 const DELIVERY: &str = "0 */15 * * * *";
 
@@ -101,29 +106,19 @@ impl Schedule {
                 running: Arc::default(),
             })
         });
-        let entries: Vec<Entry> = entries.collect();
+        let entries: Arc<[Entry]> = entries.collect();
+        let looking = {
+            let runner = runner.clone();
+            move || runner.clone().look(entries.clone()).boxed()
+        };
+        let delivering = move || runner.clone().deliver().boxed();
         let scheduler = JobScheduler::new().await?;
-        for entry in &entries {
-            let (runner, entry) = (runner.clone(), entry.clone());
-            let timed = Timed::new_async(entry.cron.with_seconds(), move |_, _| {
-                let (runner, entry) = (runner.clone(), entry.clone());
-                Box::pin(async move { runner.run_if_due(&entry).await })
-            })?;
-            scheduler.add(timed).await?;
-        }
-        let delivering = runner.clone();
-        let timed = Timed::new_async(DELIVERY, move |_, _| {
-            let runner = delivering.clone();
-            Box::pin(async move { runner.deliver().await })
-        })?;
-        scheduler.add(timed).await?;
+        scheduler.add(at(LOOK, looking.clone())?).await?;
+        scheduler.add(at(DELIVERY, delivering.clone())?).await?;
         scheduler.start().await?;
-        tokio::spawn(async move {
-            runner.deliver().await;
-            for entry in &entries {
-                runner.run_if_due(entry).await;
-            }
-        });
+        // A spool may take hours to be brought; the next snapshot does not wait for it.
+        tokio::spawn(looking());
+        tokio::spawn(delivering());
         Ok(Self {
             scheduler,
             stopping,
@@ -139,7 +134,21 @@ impl Schedule {
     }
 }
 
+/// Calls this at these times, cron's with seconds in front; in UTC, whatever the machine's zone.
+fn at(
+    times: &str,
+    call: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static,
+) -> Result<Timed, JobSchedulerError> {
+    Timed::new_async_tz(times, Utc, move |_, _| call())
+}
+
 impl Runner {
+    async fn look(self, entries: Arc<[Entry]>) {
+        for entry in &*entries {
+            self.run_if_due(entry).await;
+        }
+    }
+
     async fn run_if_due(&self, entry: &Entry) {
         let Ok(_alone) = entry.running.try_lock() else {
             // The run that holds it sees to whatever is due when it is done waiting.
@@ -147,7 +156,7 @@ impl Runner {
         };
         if let Err(error) = self.begin_if_due(entry).await {
             let kind = entry.kind.as_str();
-            tracing::error!(%error, kind, "the schedule could not be seen to");
+            tracing::error!(%error, kind, "the schedule could not be seen to; trying again in a minute");
         }
     }
 
@@ -239,7 +248,7 @@ impl Runner {
         Ok(())
     }
 
-    async fn deliver(&self) {
+    async fn deliver(self) {
         loop {
             match self.node.snapshots.deliver_next().await {
                 Ok(Some(dump)) => self.tell_delivered(dump).await,

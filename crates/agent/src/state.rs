@@ -158,6 +158,16 @@ impl State {
         .transpose()
     }
 
+    /// Nothing can be written while the disk is full.
+    #[cfg(test)]
+    pub(crate) async fn fill_the_disk(&self, is_full: bool) {
+        let pragma = match is_full {
+            true => "PRAGMA query_only = 1",
+            false => "PRAGMA query_only = 0",
+        };
+        sqlx::query(pragma).execute(&self.pool).await.unwrap();
+    }
+
     /// A value that changes whenever an event was written.
     #[must_use]
     pub fn ticks(&self) -> watch::Receiver<u64> {

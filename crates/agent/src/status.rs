@@ -17,6 +17,7 @@ use crate::{
     jobs::{Job, Jobs},
     lookout::Lookout,
     node::Node,
+    operations::Operations,
     snapshots::{ConditionalWrites, Manifest, Survey},
     state::StateError,
 };
@@ -66,6 +67,8 @@ pub type Silence = String;
 struct Seen {
     live: Result<Option<Live>, Silence>,
     live_slot: Option<togather_model::Slot>,
+    /// A version has served here, and none gets traffic now.
+    is_unserved: bool,
     slots: [Result<Option<SlotContainer>, Silence>; 2],
     public: Result<Answer, Silence>,
     schema: Result<Schema, Silence>,
@@ -79,7 +82,12 @@ struct Seen {
 ///
 /// # Errors
 /// The agent's own state cannot be read.
-pub async fn status(node: &Node, jobs: &Jobs, lookout: &Lookout) -> Result<Status, StateError> {
+pub async fn status(
+    node: &Node,
+    operations: &Operations,
+    jobs: &Jobs,
+    lookout: &Lookout,
+) -> Result<Status, StateError> {
     let running = node.state.running().await?.map(|(operation, _)| operation);
     let recent = node.state.operations(None, 2).await?;
     let last = recent
@@ -92,33 +100,36 @@ pub async fn status(node: &Node, jobs: &Jobs, lookout: &Lookout) -> Result<Statu
     let mut last_jobs = node.state.last_jobs().await?;
     let stuck = node.state.stuck_job().await?.map(|stuck| stuck.job);
 
-    let seen = look(node).await;
+    let has_served = !node.state.served_releases().await?.is_empty();
+    let seen = look(node, has_served).await;
     let health = match seen.live_slot {
         Some(slot) => Some(within("the app does not answer", node.health.slot(slot)).await),
         None => None,
     };
-    // While an operation is under way, the node is between what it was and what it will be.
-    let restoring = job.as_ref().is_some_and(Job::swaps);
-    let drift = match &running {
-        Some(_) => Vec::new(),
-        None if restoring => Vec::new(),
-        None => drift::find(&seen, health.as_ref(), node.strategy.retire),
+    // While an operation or a restore is under way, the node is between what it was and what it will
+    // be; while one that was interrupted is being put in order, it may stay there.
+    let restoring = !jobs.is_settling() && job.as_ref().is_some_and(Job::swaps);
+    let mut drift = match running.is_some() || restoring {
+        true => Vec::new(),
+        false => drift::find(&seen, health.as_ref(), node.strategy.retire),
     };
+    drift.extend(jobs.not_in_order());
+    drift.extend(operations.not_taken_up());
     last_jobs.splice(0..0, job);
     let snapshots = seen.snapshots.map(|survey| survey.snapshots);
-    let has_database = !matches!(seen.schema, Ok(Schema::NoDatabase) | Err(_));
+    let may_be_overdue = match seen.schema {
+        Ok(schema) => schema != Schema::NoDatabase,
+        // Whether there is anything to take a snapshot of is not known: as it was.
+        Err(_) => lookout.known().is_overdue,
+    };
     let verified = match &snapshots {
         Ok(snapshots) => overdue::last_verified(snapshots, now).map(|verified| verified.taken_at),
         // While the store is away, snapshots grow old all the same.
         Err(_) => lookout.known().last_verified.map(|sight| sight.taken_at),
     };
-    let snapshot_overdue = match has_database {
-        true => overdue::find(
-            verified,
-            node.state.created_at(),
-            lookout.overdue_after(),
-            now,
-        ),
+    let (since, limit) = (lookout.since().await?, lookout.overdue_after());
+    let snapshot_overdue = match may_be_overdue {
+        true => overdue::find(verified, since, limit, now),
         false => String::new(),
     };
     let snapshots = snapshots.unwrap_or_default();
@@ -141,7 +152,7 @@ pub async fn status(node: &Node, jobs: &Jobs, lookout: &Lookout) -> Result<Statu
     })
 }
 
-async fn look(node: &Node) -> Seen {
+async fn look(node: &Node, has_served: bool) -> Seen {
     let [blue, green] = togather_model::Slot::ALL;
     let (live, live_slot, blue, green, public, schema, switchable, snapshots, spooled, replaced) = tokio::join!(
         within("the live version is not known", node.live()),
@@ -160,6 +171,7 @@ async fn look(node: &Node) -> Seen {
     );
     Seen {
         live,
+        is_unserved: has_served && matches!(live_slot, Ok(None)),
         live_slot: live_slot.ok().flatten(),
         slots: [blue, green],
         public,

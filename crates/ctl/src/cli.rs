@@ -25,7 +25,7 @@ Exit codes:
   0   done
   1   failed for another reason
   2   the command line is wrong
-  3   refused: another deployment or rollout holds the node
+  3   refused: another deployment, rollout, restore or job holds the node
   4   the new version was not healthy; the node went back
   5   a migration failed
   6   a node could not be reached
@@ -117,10 +117,73 @@ async fn carry_out(command: Command, context: &Context) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
+
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::Cli;
 
     #[test]
     fn the_command_line_is_sound() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    /// The sources of everything that gives advice.
+    fn sources() -> Vec<PathBuf> {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut folders: Vec<PathBuf> = ["agent", "ctl", "model", "trust"]
+            .map(|name| crates.join(name).join("src"))
+            .into();
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => files.push(path),
+                }
+            }
+        }
+        files
+    }
+
+    /// The commands in a source file's messages, with something in the place of each value.
+    fn advice(source: &str) -> Vec<String> {
+        let is_comment = |line: &&str| line.trim_start().starts_with("//");
+        let code: Vec<&str> = source.lines().filter(|line| !is_comment(line)).collect();
+        // A text that goes on in the next line.
+        let code = code.join("\n").replace("\\\n", "");
+        let commands = code.split("`togather-ctl ").skip(1);
+        let commands = commands.filter_map(|rest| rest.split_once('`'));
+        commands.map(|(command, _)| filled_in(command)).collect()
+    }
+
+    fn filled_in(command: &str) -> String {
+        let word = |word: &str| match word {
+            "HOST:PORT" => "host:7443".to_owned(),
+            "NAME" => "node-1".to_owned(),
+            value if value.contains(['{', '…']) => "01jzzzzzzzzzzzzzzzzzzzzzzz".to_owned(),
+            other => other.to_owned(),
+        };
+        let words: Vec<String> = command.split_whitespace().map(word).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn every_command_that_a_message_names_is_one() {
+        let mut found = 0;
+        for file in sources() {
+            for command in advice(&fs::read_to_string(&file).unwrap()) {
+                found += 1;
+                let arguments = ["togather-ctl"].into_iter().chain(command.split(' '));
+                if let Err(error) = Cli::try_parse_from(arguments) {
+                    panic!("{}: `togather-ctl {command}`: {error}", file.display());
+                }
+            }
+        }
+        assert!(found > 20, "only {found} are found");
     }
 }

@@ -69,6 +69,19 @@ pub(crate) struct Nodes {
     nodes: Vec<String>,
 }
 
+/// Which nodes a command looks at; looking at one more harms nobody.
+#[derive(Args)]
+pub(crate) struct LookedAt {
+    /// Which nodes: `all`, names, or label=value; comma separated
+    #[arg(
+        long,
+        value_name = "NODES",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
+    nodes: Vec<String>,
+}
+
 /// Reads a span of time as people write it.
 fn span(text: &str) -> std::result::Result<Duration, String> {
     text.parse::<jiff::SignedDuration>()

@@ -196,6 +196,9 @@ pub enum SnapshotEvent {
         took: Duration,
         /// What, why, and what next.
         failure: Failure,
+        /// What it forgot all the same, which is gone for good.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dumps: Vec<String>,
     },
     /// Ending: a swap of databases could not be taken back, and a human is needed.
     #[serde(rename = "snapshot.stuck")]

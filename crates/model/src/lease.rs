@@ -111,8 +111,9 @@ pub fn check(
     now: Timestamp,
 ) -> Result<&Lease, Failure> {
     let lost = |what: String| {
-        Failure::new(FailureKind::Held, what)
-            .next("look with `togather-ctl lock show`, then `togather-ctl rollout resume` to go on")
+        Failure::new(FailureKind::Held, what).next(format!(
+            "look with `togather-ctl lock show`, then `togather-ctl rollout resume {holder}` to go on"
+        ))
     };
     let Some(lease) = current else {
         return Err(lost("the lease on this node was released".into()));

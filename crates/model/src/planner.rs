@@ -231,7 +231,10 @@ fn schema_refusals(observed: &Observed, release: &Release, kind: OperationKind) 
                     release.version
                 ),
             )
-            .next("to go back to it on purpose: `togather-ctl rollback --to VERSION`"),
+            .next(format!(
+                "to go back to it on purpose: `togather-ctl rollback --nodes {} --to {}`",
+                observed.node, release.version
+            )),
         );
     }
     refusals

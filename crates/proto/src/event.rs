@@ -130,13 +130,17 @@ impl From<SnapshotEvent> for wire::Kind {
                 note,
                 dumps,
             }),
-            SnapshotEvent::Failed { job, took, failure } => {
-                Self::SnapshotFailed(wire::SnapshotFailed {
-                    job: job_number(job),
-                    took: Some(duration(took)),
-                    failure: Some(failure.into()),
-                })
-            }
+            SnapshotEvent::Failed {
+                job,
+                took,
+                failure,
+                dumps,
+            } => Self::SnapshotFailed(wire::SnapshotFailed {
+                job: job_number(job),
+                took: Some(duration(took)),
+                failure: Some(failure.into()),
+                dumps,
+            }),
             SnapshotEvent::Stuck { job, took, failure } => {
                 Self::SnapshotStuck(wire::SnapshotStuck {
                     job: job_number(job),
@@ -244,6 +248,7 @@ impl TryFrom<wire::Kind> for EventKind {
                 job: read_job(event.job)?,
                 took: took(event.took)?,
                 failure: read("failure", event.failure)?,
+                dumps: event.dumps,
             }),
             wire::Kind::SnapshotStuck(event) => Self::Snapshot(SnapshotEvent::Stuck {
                 job: read_job(event.job)?,

@@ -165,7 +165,14 @@ fn snapshot_event() -> impl Strategy<Value = SnapshotEvent> {
                 dumps,
             }
         }),
-        ending().prop_map(|(job, took, failure)| SnapshotEvent::Failed { job, took, failure }),
+        (ending(), vec(text(), 0..3)).prop_map(|((job, took, failure), dumps)| {
+            SnapshotEvent::Failed {
+                job,
+                took,
+                failure,
+                dumps,
+            }
+        }),
         ending().prop_map(|(job, took, failure)| SnapshotEvent::Stuck { job, took, failure }),
         (job_kind(), failure()).prop_map(|(job, failure)| SnapshotEvent::Skipped { job, failure }),
         text().prop_map(|dump| SnapshotEvent::Spooled { dump }),

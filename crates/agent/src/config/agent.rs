@@ -138,6 +138,27 @@ impl AgentFile {
     }
 }
 
+impl SnapshotStore {
+    /// The first key whose value would make the node do what nobody means, and why.
+    pub(super) fn problem(&self) -> Option<(&'static str, String)> {
+        if self.overdue_after.is_zero() {
+            let problem = "expected a span of time such as `48h`: with `0s` snapshots would always be overdue";
+            return Some(("snapshots.overdue_after", problem.to_owned()));
+        }
+        let crons = [&self.schedule, &self.verify, &self.prune];
+        let too_often = crons
+            .into_iter()
+            .flatten()
+            .find(|cron| cron.shortest_gap() <= self.jitter)?;
+        let problem = format!(
+            "expected less than passes from one run to the next; `{too_often}` comes again after {:?}, and the jitter is {:?}",
+            too_often.shortest_gap(),
+            self.jitter
+        );
+        Some(("snapshots.jitter", problem))
+    }
+}
+
 impl TlsFiles {
     /// The key's file.
     #[must_use]

@@ -31,6 +31,16 @@ pub enum ConfigError {
         /// What was found and what was expected.
         problem: String,
     },
+    /// A value is of the right kind, and yet makes no sense.
+    #[error("{}: `{key}`: {problem}", path.display())]
+    Value {
+        /// The file the value is in, or whose default it is.
+        path: PathBuf,
+        /// The value's key.
+        key: &'static str,
+        /// What is wrong with it and what was expected.
+        problem: String,
+    },
     /// A line of the environment file is not `NAME=value`.
     #[error("{}:{line}: expected `NAME=value`; quote a value with spaces, `#` or `$` in single quotes", path.display())]
     Environment {

@@ -129,6 +129,14 @@ fn mistakes_are_told_with_file_line_and_key() {
             "agent.yml:5: `snapshots.store`: ",
         ),
         (
+            agent("snapshots:\n  overdue_after: 0s\n"),
+            "agent.yml: `snapshots.overdue_after`: expected a span of time such as `48h`",
+        ),
+        (
+            agent("snapshots:\n  schedule: '*/15 * * * *'\n"),
+            "agent.yml: `snapshots.jitter`: expected less than passes from one run to the next",
+        ),
+        (
             agent("metrics:\n  listen: 9464\n"),
             "agent.yml:4: `metrics.listen`: ",
         ),

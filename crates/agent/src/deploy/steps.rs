@@ -89,7 +89,8 @@ impl Deployment<'_> {
                     "check that the node reaches the registry of `{repository}` and may pull from it"
                 )),
                 Image::Archive { .. } => {
-                    failure.next("stream it with `togather-ctl rollout --image-archive FILE`")
+                    let node = &self.node.name;
+                    failure.next(format!("stream it with `togather-ctl rollout --nodes {node} --release FILE --archive FILE`"))
                 }
             }
         };

@@ -6,10 +6,15 @@
 
 pub(crate) mod fakes;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use fakes::{Fault, World};
-use togather_model::{EventKind, OperationState, Step, Undo};
+use togather_model::{
+    EventKind, Operation, OperationState, Release, SnapshotEvent, Step, Timestamp, Ulid, Undo,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Deployment, tidy};
 
 const OLD: &str = "1.0.0";
 const NEW: &str = "2.0.0";
@@ -231,4 +236,90 @@ fn steps_that_change_what_serves_can_be_taken_back() {
     for step in [Step::StartSlot, Step::SwitchTraffic, Step::RetireOldSlot] {
         assert!(!matches!(step.undo(), Undo::Nothing | Undo::Impossible));
     }
+}
+
+/// Nothing else may begin while an operation is open, so it must not stay open until a restart.
+#[tokio::test]
+async fn an_ending_is_written_when_the_disk_has_room_again() {
+    let world = World::with_one_version_live(OLD).await;
+    let (node, state) = (world.node(), &world.state);
+    let (operation, plan) = world.deployment();
+    state.begin_operation(&operation, &plan).await.unwrap();
+    let release = state.release(operation.release).await.unwrap().unwrap();
+    let deployment = || {
+        let mut deployment = Deployment::new(&node, &operation, &plan, &release);
+        deployment.retry = Duration::from_millis(1);
+        deployment
+    };
+    state.fill_the_disk(true).await;
+    let stopping = CancellationToken::new();
+    stopping.cancel();
+    deployment().until(stopping).carry_out().await;
+    let open = state.running().await.unwrap();
+    assert!(open.is_some(), "left to the next start");
+
+    let room = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(state.running().await.unwrap().is_some());
+        state.fill_the_disk(false).await;
+    };
+    let deployment = deployment();
+    let (ending, ()) = tokio::join!(deployment.carry_out(), room);
+    assert_eq!(ending, OperationState::Undone);
+    assert_eq!(state.running().await.unwrap(), None);
+    let told = world.events().await;
+    assert!(matches!(
+        told.last().unwrap().kind,
+        EventKind::Undone { .. }
+    ));
+}
+
+#[tokio::test]
+async fn going_back_forgets_nothing_that_can_be_gone_back_to() {
+    let world = World::with_one_version_live(OLD).await;
+    let (template, plan) = world.deployment();
+    let mut served = Vec::new();
+    for (nth, version) in (1..).zip(["1.0.0", "1.1.0", "1.2.0", "1.3.0"]) {
+        let file = fakes::release(version, 1).to_bytes().unwrap();
+        let release = world.state.keep_release(&file).await.unwrap();
+        let operation = Operation {
+            id: Ulid::from_parts(nth, 0),
+            release,
+            ..template.clone()
+        };
+        let begun = world.state.begin_operation(&operation, &plan).await;
+        begun.unwrap();
+        let (done, now) = (OperationState::Done, Timestamp::UNIX_EPOCH);
+        let ended = world.state.end_operation(&operation, done, None, now);
+        ended.await.unwrap();
+        served.push(release);
+    }
+    let mut node = world.node();
+    node.strategy.keep_releases = 3;
+    let kept = async |next| {
+        let kept: Vec<Release> = node.kept_releases(next).await.unwrap();
+        let versions: Vec<String> = kept.into_iter().map(|release| release.version).collect();
+        versions
+    };
+    let (live, back, new) = (None, Some(served[2]), Some(template.release));
+    assert_eq!(kept(live).await, ["1.3.0", "1.2.0", "1.1.0", "1.0.0"]);
+    assert_eq!(kept(back).await, ["1.2.0", "1.3.0", "1.1.0", "1.0.0"]);
+    assert_eq!(kept(new).await, [NEW, "1.3.0", "1.2.0", "1.1.0"]);
+}
+
+#[tokio::test]
+async fn what_tidying_forgot_is_told_in_the_history() {
+    let world = World::with_one_version_live(OLD).await;
+    let (node, (operation, plan)) = (world.node(), world.deployment());
+    let release = world.state.release(operation.release).await;
+    let release = release.unwrap().unwrap();
+    let deployment = Deployment::new(&node, &operation, &plan, &release);
+    let dumps = vec!["togather_1.dump".to_owned()];
+    tidy::tell_forgotten(&deployment, dumps.clone(), Duration::ZERO).await;
+    let told = world.state.snapshot_events(1).await.unwrap().remove(0);
+    assert_eq!(told.operator, operation.operator);
+    let EventKind::Snapshot(SnapshotEvent::Completed { dumps: gone, .. }) = told.kind else {
+        panic!("{told:?}");
+    };
+    assert_eq!(gone, dumps);
 }

@@ -1,37 +1,30 @@
 //! After the deployment: images and snapshots that nothing can need any more are removed.
 
-use togather_model::{Failure, FailureKind, Image, Release, retention::RollbackTarget};
+use std::time::Duration;
 
-use super::Deployment;
+use togather_model::{
+    Failure, FailureKind, Image, JobKind, Release, SnapshotEvent, retention::RollbackTarget,
+};
+use tokio::time::Instant;
+
+use super::{Deployment, journal::new_id};
+use crate::{log, node::target, state::Entry};
 
 /// Removes images and snapshots that nothing can need any more. What failed of it only warns.
 pub(super) async fn tidy(deployment: &Deployment<'_>) -> Vec<Failure> {
-    let kept = match releases_to_keep(deployment).await {
+    let this = deployment.operation.release;
+    let kept = match deployment.node.kept_releases(Some(this)).await {
         Ok(kept) => kept,
-        Err(failure) => return vec![failure],
+        Err(e) => {
+            let what = "the releases to keep are not known";
+            return vec![Failure::caused_by(FailureKind::Other, what, &e)];
+        }
     };
     let (images, snapshots) = (
         prune_images(deployment, &kept).await,
         prune_snapshots(deployment, &kept).await,
     );
     images.err().into_iter().chain(snapshots.err()).collect()
-}
-
-/// The release just deployed, and those before it that the node can be rolled back to.
-async fn releases_to_keep(deployment: &Deployment<'_>) -> Result<Vec<Release>, Failure> {
-    let node = deployment.node;
-    let failed = |e: &dyn std::error::Error| {
-        Failure::caused_by(FailureKind::Other, "the releases to keep are not known", e)
-    };
-    let served = node.state.served_releases().await.map_err(|e| failed(&e))?;
-    let mut keep = vec![deployment.release.clone()];
-    for id in served
-        .into_iter()
-        .take(node.strategy.keep_releases as usize)
-    {
-        keep.extend(node.state.release(id).await.map_err(|e| failed(&e))?);
-    }
-    Ok(keep)
 }
 
 async fn prune_images(deployment: &Deployment<'_>, kept: &[Release]) -> Result<(), Failure> {
@@ -44,15 +37,43 @@ async fn prune_images(deployment: &Deployment<'_>, kept: &[Release]) -> Result<(
 }
 
 async fn prune_snapshots(deployment: &Deployment<'_>, kept: &[Release]) -> Result<(), Failure> {
-    let target = |release: &Release| RollbackTarget {
-        version: release.version.clone(),
-        schema: release.schema_version(),
-    };
     let targets: Vec<RollbackTarget> = kept.iter().map(target).collect();
     let node = deployment.node;
+    let begun = Instant::now();
     let pruned = node.snapshots.prune(&targets, node.host.now()).await;
+    if !pruned.forgotten.is_empty() {
+        tell_forgotten(deployment, pruned.forgotten, begun.elapsed()).await;
+    }
     pruned.failure.map_or(Ok(()), |e| {
         let what = "old snapshots were not all forgotten";
         Err(Failure::caused_by(FailureKind::Other, what, &e).next("look at the snapshot store"))
     })
+}
+
+/// Whoever looks for a snapshot that is gone finds out when it went, and why.
+pub(super) async fn tell_forgotten(
+    deployment: &Deployment<'_>,
+    dumps: Vec<String>,
+    took: Duration,
+) {
+    let (node, operation) = (deployment.node, deployment.operation);
+    let forgotten = SnapshotEvent::Completed {
+        job: JobKind::Prune,
+        took,
+        note: format!(
+            "{} forgotten after the deployment of {}",
+            dumps.len(),
+            operation.version
+        ),
+        dumps,
+    };
+    let at = node.host.now();
+    let entry = Entry {
+        operator: operation.operator.clone(),
+        ..Entry::of_node(&node.name, new_id(at), at, forgotten)
+    };
+    match node.state.append(entry).await {
+        Ok(event) => log::tell(&event),
+        Err(error) => tracing::warn!(%error, "an event was not journalled"),
+    }
 }

@@ -38,7 +38,7 @@ pub struct Job {
     pub failure: Option<Failure>,
     /// The snapshot it is about.
     pub snapshot: Option<Manifest>,
-    /// The dumps that a prune forgot.
+    /// What a prune has forgotten so far: dumps, and databases that restores replaced.
     #[serde(default)]
     pub forgotten: Vec<String>,
 }
@@ -187,7 +187,12 @@ impl Job {
             Some(failure) if failure.kind == FailureKind::Stuck => {
                 SnapshotEvent::Stuck { job, took, failure }
             }
-            Some(failure) => SnapshotEvent::Failed { job, took, failure },
+            Some(failure) => SnapshotEvent::Failed {
+                job,
+                took,
+                failure,
+                dumps: self.forgotten.clone(),
+            },
         });
         events
     }

@@ -3,7 +3,19 @@
 
 use togather_model::{Failure, Ulid};
 
-use super::{Task, restore::failed, unreadable};
+use super::{Jobs, Task, restore::failed, unreadable};
+use crate::database::scratch_name;
+
+impl Jobs {
+    /// The scratch databases that were left behind, which the next job clears away.
+    ///
+    /// # Errors
+    /// The database or the state cannot be read.
+    pub async fn leftovers(&self) -> Result<Vec<String>, Failure> {
+        let left = self.task(Ulid::nil()).leftovers().await?;
+        Ok(left.into_iter().map(scratch_name).collect())
+    }
+}
 
 impl Task<'_> {
     /// Clears away what is left beside the database of what has ended. Leftovers are no reason not to
@@ -16,15 +28,7 @@ impl Task<'_> {
 
     async fn try_to_clear_leftovers(&self) -> Result<(), Failure> {
         let node = self.node;
-        // Before the state is looked at: what begins in between is not among them.
-        let left = node.snapshots.leftovers().await;
-        let stuck = node.state.stuck_job().await.map_err(|e| unreadable(&e))?;
-        let stuck = stuck.map(|stuck| stuck.job.id);
-        for id in left.map_err(|e| failed("leftovers were not looked for", &e))? {
-            // What a human has to put right is not left over.
-            if stuck == Some(id) || !self.has_ended(id).await? {
-                continue;
-            }
+        for id in self.leftovers().await? {
             tracing::info!(%id, "clearing away what it left beside the database");
             let ended = node.snapshots.end_programs(id).await;
             ended.map_err(|e| failed("its programs were not ended", &e))?;
@@ -32,6 +36,23 @@ impl Task<'_> {
             dropped.map_err(|e| failed("its scratch database was not dropped", &e))?;
         }
         Ok(())
+    }
+
+    /// The jobs and operations that left something beside the database.
+    async fn leftovers(&self) -> Result<Vec<Ulid>, Failure> {
+        let node = self.node;
+        // Before the state is looked at: what begins in between is not among them.
+        let left = node.snapshots.leftovers().await;
+        let stuck = node.state.stuck_job().await.map_err(|e| unreadable(&e))?;
+        let stuck = stuck.map(|stuck| stuck.job.id);
+        let mut ended = Vec::new();
+        for id in left.map_err(|e| failed("leftovers were not looked for", &e))? {
+            // What a human has to put right is not left over.
+            if stuck != Some(id) && self.has_ended(id).await? {
+                ended.push(id);
+            }
+        }
+        Ok(ended)
     }
 
     /// Whether this was a job or an operation of this node, and is over. What the node does not know

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use togather_model::Timestamp;
 
+use super::Swap;
 use crate::{database::replaced_by, snapshots::Manifest};
 
 /// A database that a restore replaced.
@@ -16,16 +17,21 @@ pub struct Replaced {
 }
 
 /// Decides for each of them: it goes when it was replaced longer ago than snapshots are kept, and a
-/// snapshot taken since then is verified, so that there is something better to go back to.
+/// snapshot taken since then is verified, so that there is something better to go back to. `stuck` is
+/// the swap that is still to be taken back.
 #[must_use]
 pub fn judge(
     names: Vec<String>,
+    stuck: Option<&Swap>,
     snapshots: &[Manifest],
     keep_for: Duration,
     now: Timestamp,
 ) -> Vec<Replaced> {
     let judged = |name: String| {
         let mut kept = Vec::new();
+        if stuck.is_some_and(|swap| [&swap.outgoing, &swap.incoming].contains(&&name)) {
+            kept.push("a restore that is stuck is still to be taken back".to_owned());
+        }
         match replaced_by(&name).and_then(|job| when(job.timestamp_ms())) {
             None => kept.push("when it was replaced is not known".to_owned()),
             Some(replaced_at) => {
@@ -77,7 +83,7 @@ mod tests {
         let keep_for = Duration::from_secs(7 * DAY);
         let kept = |day: u64, snapshots: &[Manifest]| {
             let now = Timestamp::UNIX_EPOCH + Duration::from_secs(day * DAY);
-            let judged = judge(vec![replaced.clone()], snapshots, keep_for, now);
+            let judged = judge(vec![replaced.clone()], None, snapshots, keep_for, now);
             judged[0].kept.len()
         };
         let (older, unproven, newer) = (snapshot(9, true), snapshot(11, false), snapshot(11, true));
@@ -85,7 +91,22 @@ mod tests {
         assert_eq!(kept(16, std::slice::from_ref(&newer)), 1, "young");
         assert_eq!(kept(5, std::slice::from_ref(&newer)), 1, "of the future");
         assert_eq!(kept(18, &[unproven, older]), 1, "nothing newer is verified");
-        let unknown = judge(vec!["togather".into()], &[newer], keep_for, Timestamp::MAX);
+        let (unknown, newer) = (vec!["togather".into()], [newer]);
+        let unknown = judge(unknown, None, &newer, keep_for, Timestamp::MAX);
         assert_eq!(unknown[0].kept.len(), 1);
+        let swap = Swap {
+            incoming: "togather_scratch_1".into(),
+            outgoing: replaced.clone(),
+            outgoing_is_empty: false,
+            incoming_is_scratch: true,
+            running: vec![],
+            live: None,
+            was_healthy: true,
+            taking_back: None,
+            is_all_there_is: false,
+        };
+        let now = Timestamp::UNIX_EPOCH + Duration::from_secs(18 * DAY);
+        let stuck = judge(vec![replaced], Some(&swap), &newer, keep_for, now);
+        assert_eq!(stuck[0].kept.len(), 1, "it is still to be put back");
     }
 }

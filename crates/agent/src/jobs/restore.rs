@@ -37,13 +37,7 @@ impl Task<'_> {
             )
             .next("see which there are with `togather-ctl snapshot list`")
         })?;
-        if !node.database.is_elsewhere() {
-            // On a new machine there is not even a database server yet, and where things went wrong
-            // it may be stopped or gone.
-            self.say(Progress::stage("bringing the base services up"));
-            let up = node.containers.base_up().await;
-            up.map_err(|e| failed("the base services did not come up", &e))?;
-        }
+        self.bring_the_base_up().await?;
         // Looked at before what takes long, and again before the app stops.
         self.must_be_renamable(node.database.live_name()).await?;
         self.clear_leftovers().await;
@@ -105,6 +99,7 @@ impl Task<'_> {
             return Ok(None);
         };
         if let Some(swap) = &stuck.swap {
+            self.bring_the_base_up().await?;
             let swapped = node.database.exists(&swap.outgoing).await;
             let swapped = swapped.map_err(|e| failed("the databases could not be listed", &e))?;
             if swapped && self.is_served().await? {
@@ -125,6 +120,18 @@ impl Task<'_> {
             Some(failure) => Err(failure),
             None => Ok(Some(kind)),
         }
+    }
+
+    /// On a new machine there is not even a database server yet, and where things went wrong it may be
+    /// stopped or gone.
+    pub(super) async fn bring_the_base_up(&self) -> Result<(), Failure> {
+        if self.node.database.is_elsewhere() {
+            return Ok(());
+        }
+        self.say(Progress::stage("bringing the base services up"));
+        let up = self.node.containers.base_up().await;
+        up.map_err(|e| failed("the base services did not come up", &e))?;
+        Ok(())
     }
 
     /// Whether users are served by a version of the app now.
@@ -349,7 +356,7 @@ impl Task<'_> {
         }
         failure
             .next("then roll the version out again: that gives it the traffic")
-            .next("or put right what stood in the way, and `systemctl restart togather-agent`: it takes the swap back; so does `togather-ctl snapshot restore --undo`")
+            .next(format!("or put right what stood in the way, and `systemctl restart togather-agent`: it takes the swap back; so does `togather-ctl snapshot restore --undo --nodes {}`", self.node.name))
     }
 
     /// What is true now, and what is left to do.

@@ -1,11 +1,11 @@
 //! What an interruption left is put in order before anything else begins, however often that takes.
 
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
-use togather_model::SnapshotEvent;
+use togather_model::{Failure, SnapshotEvent};
 use tokio_util::sync::CancellationToken;
 
-use super::{Interrupted, Job, Jobs, RETRY, resume};
+use super::{Done, Interrupted, Job, Jobs, RETRY, Task, resume};
 use crate::{
     log,
     snapshots::Progress,
@@ -15,6 +15,8 @@ use crate::{
 /// An interrupted job being put in order.
 pub(super) struct Settling {
     left: Interrupted,
+    /// Why it is not in order yet, as far as was tried.
+    why: Option<Failure>,
     /// Somebody wants a restore instead.
     superseded: CancellationToken,
     over: CancellationToken,
@@ -33,39 +35,75 @@ impl Jobs {
         let (this, job) = (self.clone(), interrupted.job.clone());
         self.current.send_replace(Some(job.clone()));
         let (superseded, over) = (CancellationToken::new(), CancellationToken::new());
-        let settling = Settling {
+        *self.settling() = Some(Settling {
             left: interrupted.clone(),
+            why: None,
             superseded: superseded.clone(),
             over: over.clone(),
-        };
-        *self.settling.lock().unwrap_or_else(PoisonError::into_inner) = Some(settling);
+        });
         self.under_way.spawn(async move {
+            // Whoever waits for it to be over must not do so for ever, also when the agent stops.
+            let _over = over.drop_guard();
             let job = interrupted.job.clone();
             let task = this.task(job.id);
             task.say(Progress::stage(
                 "putting in order what an interruption left",
             ));
-            let settled = async {
-                loop {
-                    match Box::pin(task.put_in_order(&interrupted)).await {
-                        Ok(ended) => break ended,
-                        Err(failure) => {
-                            tracing::warn!(job = %job.id, %failure, "not in order yet; trying again");
-                        }
-                    }
-                    tokio::time::sleep(RETRY).await;
-                }
-            };
             let ended = tokio::select! {
-                ended = settled => ended,
+                ended = this.settle(&task, &interrupted) => ended,
                 () = superseded.cancelled() => Err(resume::superseded(job.id)),
                 () = this.stopping.cancelled() => return,
             };
+            // Before the ending is told: whoever hears of it may look at the status at once.
+            *this.settling() = None;
             this.end(job, ended).await;
-            *this.settling.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            over.cancel();
         });
         Ok(Some(job))
+    }
+
+    /// Tries to put it in order until it is. What stands in the way is told, not only logged: the
+    /// site may be down meanwhile, and a human can do something about it.
+    async fn settle(&self, task: &Task<'_>, interrupted: &Interrupted) -> Result<Done, Failure> {
+        loop {
+            let failure = match Box::pin(task.put_in_order(interrupted)).await {
+                Ok(ended) => return ended,
+                Err(failure) => failure,
+            };
+            tracing::warn!(job = %task.id, %failure, "not in order yet; trying again");
+            let message = format!("not in order yet, trying again: {failure}");
+            task.say(Progress::stage(&message));
+            if let Some(settling) = &mut *self.settling() {
+                settling.why = Some(failure);
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Whether an interrupted job is being put in order.
+    #[must_use]
+    pub fn is_settling(&self) -> bool {
+        self.settling().is_some()
+    }
+
+    /// What is not in order yet and why, in a sentence. Of a swap it is told from the beginning, for
+    /// the app stands still; of anything else once it did not succeed at once.
+    #[must_use]
+    pub fn not_in_order(&self) -> Option<String> {
+        let settling = self.settling();
+        let Settling { left, why, .. } = settling.as_ref()?;
+        let what = format!(
+            "the {} of {:.0} was interrupted and is not in order yet",
+            left.job.kind.words(),
+            left.job.started_at
+        );
+        match why {
+            Some(why) => Some(format!("{what}: {why}")),
+            None => left.job.swaps().then_some(what),
+        }
+    }
+
+    fn settling(&self) -> MutexGuard<'_, Option<Settling>> {
+        self.settling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn take_up(&self) -> Result<Option<Interrupted>, StateError> {
@@ -99,13 +137,14 @@ impl Jobs {
     /// have changed places half.
     pub(super) async fn supersede(&self) -> Option<Interrupted> {
         let settling = {
-            let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut settling = self.settling();
             settling.take_if(|settling| !settling.left.job.swaps())
         };
         let Settling {
             left,
             superseded,
             over,
+            ..
         } = settling?;
         superseded.cancel();
         over.cancelled().await;

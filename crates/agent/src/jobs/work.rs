@@ -76,7 +76,10 @@ impl Task<'_> {
                     FailureKind::Other,
                     "there is no snapshot in the store yet",
                 )
-                .next("take one with `togather-ctl snapshot create`")),
+                .next(format!(
+                    "take one with `togather-ctl snapshot create --nodes {}`",
+                    self.node.name
+                ))),
                 Which::NewestUnproven => Ok(Done::saying("there is no snapshot yet")),
             };
         };
@@ -130,25 +133,24 @@ impl Task<'_> {
         }
         let stuck = node.state.stuck_job().await;
         let stuck = stuck.map_err(|e| failed(what, &e))?;
-        let kept = stuck.and_then(|stuck| stuck.swap);
-        let is_kept = |name: &String| {
-            kept.as_ref()
-                .is_some_and(|swap| [&swap.outgoing, &swap.incoming].contains(&name))
-        };
+        let stuck = stuck.and_then(|stuck| stuck.swap);
         let survey = node.snapshots.survey(None).await;
         let survey = survey.map_err(|e| failed(what, &e))?;
         let replaced = node.database.replaced().await;
         let replaced = replaced.map_err(|e| failed(what, &e))?;
         let (keep_for, now) = (node.snapshots.retention().keep_for, node.host.now());
-        let judged = replaced::judge(replaced, &survey.snapshots, keep_for, now);
+        let judged = replaced::judge(replaced, stuck.as_ref(), &survey.snapshots, keep_for, now);
         let (mut dropped, mut first) = (Vec::new(), None);
         for database in judged {
             let name = database.name;
-            if !database.kept.is_empty() || is_kept(&name) {
+            if !database.kept.is_empty() {
                 continue;
             }
             match node.database.drop_replaced(&name).await {
-                Ok(()) => dropped.push(name),
+                Ok(()) => {
+                    self.forgot(std::slice::from_ref(&name));
+                    dropped.push(name);
+                }
                 // One that cannot be dropped must not keep the others.
                 Err(error) => first = first.or(Some(error)),
             }

@@ -9,6 +9,7 @@ use crate::{
     deploy::tests::fakes::World,
     host::Host,
     jobs::Work,
+    operations::Operations,
     snapshots::{Reason, Wanted},
 };
 
@@ -100,6 +101,7 @@ async fn take_snapshot(world: &Arc<World>) {
 #[tokio::test]
 async fn overdue_snapshots_are_told_once_and_that_it_is_over_once() {
     let mut bench = Bench::start().await;
+    bench.look_at_hour(0).await;
     bench.look_at_hour(48).await;
     assert_eq!(bench.said().await, []);
     assert!(!bench.lookout.known().is_overdue);
@@ -154,9 +156,57 @@ async fn where_there_is_no_database_nothing_is_overdue() {
     assert_eq!(bench.said().await, []);
 }
 
+/// Set up long before its first deployment.
+#[tokio::test]
+async fn a_node_owes_snapshots_from_when_there_is_something_to_take_one_of() {
+    let mut bench = Bench::of(World::with_one_version_live("1.0.0").await).await;
+    bench.look_at_hour(1000).await;
+    bench.restart().await;
+    bench.look_at_hour(1048).await;
+    assert_eq!(bench.said().await, []);
+    bench.look_at_hour(1049).await;
+    assert_eq!(bench.said().await.len(), 1);
+
+    let bench = Bench::start().await;
+    let (operation, plan) = bench.world.deployment();
+    let state = &bench.world.state;
+    state.begin_operation(&operation, &plan).await.unwrap();
+    let done = togather_model::OperationState::Done;
+    let ended = state.end_operation(&operation, done, None, at_hour(100));
+    ended.await.unwrap();
+    bench.look_at_hour(148).await;
+    assert_eq!(bench.said().await, []);
+    bench.look_at_hour(149).await;
+    assert_eq!(bench.said().await.len(), 1, "also where nobody looked then");
+}
+
+#[tokio::test]
+async fn that_snapshots_are_overdue_is_known_also_while_the_disk_is_full() {
+    let bench = Bench::start().await;
+    bench.look_at_hour(0).await;
+    bench.world.state.fill_the_disk(true).await;
+    bench.look_at_hour(49).await;
+    assert!(bench.lookout.known().is_overdue);
+    bench.world.state.fill_the_disk(false).await;
+    bench.look_at_hour(50).await;
+    assert_eq!(bench.said().await.len(), 1);
+
+    // The status and the metrics say the same also while the database does not answer.
+    bench.world.break_for_good("database.schema", 0);
+    let node = Node {
+        host: bench.clock.clone(),
+        ..bench.world.node()
+    };
+    let (operations, jobs) = (Operations::new(node.clone()), Jobs::new(node.clone()));
+    let status = status::status(&node, &operations, &jobs, &bench.lookout).await;
+    let overdue = status.unwrap().snapshot_overdue;
+    assert!(overdue.contains("in 50 hours"), "{overdue}");
+}
+
 #[tokio::test]
 async fn while_the_database_does_not_answer_nothing_changes() {
     let bench = Bench::start().await;
+    bench.look_at_hour(0).await;
     bench.world.break_for_good("database.schema", 0);
     bench.look_at_hour(1000).await;
     assert_eq!(bench.said().await, []);

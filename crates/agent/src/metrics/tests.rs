@@ -47,6 +47,7 @@ fn facts() -> Facts {
             last: sight(50, 2000),
             last_verified: sight(-90, 1000),
             spooled: 3,
+            database_since: None,
             is_overdue: true,
         },
         jobs: vec![

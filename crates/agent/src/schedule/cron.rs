@@ -1,6 +1,6 @@
 //! When something is due, as cron writes it; always UTC, so no clock change ever moves it. Pure.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -62,9 +62,14 @@ impl Cron {
         (last > seen_to).then_some(last)
     }
 
-    /// The same with seconds in front, as the scheduler wants it.
-    pub(super) fn with_seconds(&self) -> String {
-        format!("0 {}", self.text)
+    /// The least that passes from one time to the next, as far as its next hundred times show.
+    #[must_use]
+    pub fn shortest_gap(&self) -> Duration {
+        let start = DateTime::UNIX_EPOCH;
+        let times: Vec<_> = self.pattern.iter_after(start).take(100).collect();
+        let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+        let shortest = gaps.min().and_then(|gap| gap.to_std().ok());
+        shortest.unwrap_or(Duration::MAX)
     }
 }
 
@@ -168,6 +173,24 @@ mod tests {
             due("0 3 * * *", "2026-05-01T03:00:00Z", "2026-04-30T12:00:00Z"),
             None
         );
+    }
+
+    /// As cron has it where both are given: 2026-05-03 is a Sunday and no 1st or 15th.
+    #[test]
+    fn a_day_of_the_month_or_of_the_week_is_enough() {
+        let at = "2026-05-03T03:00:00Z";
+        assert_eq!(
+            due("0 3 1,15 * 0", "2026-05-02T00:00:00Z", at).as_deref(),
+            Some(at)
+        );
+    }
+
+    #[test]
+    fn the_shortest_gap_is_told() {
+        let gap = |cron: &str| cron.parse::<Cron>().unwrap().shortest_gap();
+        assert_eq!(gap("0 3 * * *"), Duration::from_hours(24));
+        assert_eq!(gap("*/15 3 * * *"), Duration::from_mins(15));
+        assert!(gap("0 3 29 2 *") > Duration::from_hours(24 * 365));
     }
 
     #[test]

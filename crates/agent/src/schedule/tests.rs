@@ -163,8 +163,8 @@ async fn each_snapshot_that_had_waited_is_told_when_it_is_brought() {
     let bench = Bench::at("2026-02-27T12:00:00Z").await;
     bench.world.spool("newer.dump");
     bench.world.spool("older.dump");
-    bench.runner.deliver().await;
-    bench.runner.deliver().await;
+    bench.runner.clone().deliver().await;
+    bench.runner.clone().deliver().await;
     let told = bench.world.state.snapshot_events(10).await.unwrap();
     let told: Vec<_> = told.into_iter().map(|event| event.kind).collect();
     let delivered = |dump: &str| {
@@ -173,4 +173,58 @@ async fn each_snapshot_that_had_waited_is_told_when_it_is_brought() {
         })
     };
     assert_eq!(told, [delivered("newer.dump"), delivered("older.dump")]);
+}
+
+/// Whatever `check` accepts, the agent starts with.
+#[tokio::test]
+async fn what_is_a_schedule_can_be_started_and_catches_up() {
+    let bench = Bench::at("2026-02-27T12:00:00Z").await;
+    assert_eq!(bench.at_once("2026-02-27T12:00:00Z").await, None);
+    *bench.clock.0.lock().unwrap() = "2026-02-28T03:00:00Z".parse().unwrap();
+    let settings = ScheduleSettings {
+        create: Some("@daily".parse().unwrap()),
+        verify: Some("0 3 1,15 * 0".parse().unwrap()),
+        prune: None,
+        jitter: Duration::ZERO,
+    };
+    let (node, jobs) = (bench.runner.node.clone(), bench.runner.jobs.clone());
+    let schedule = Schedule::start(node, jobs, settings).await.unwrap();
+    let begun = async {
+        while bench.last().await.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let begun = tokio::time::timeout(Duration::from_secs(10), begun).await;
+    begun.unwrap();
+    schedule.stop().await;
+}
+
+#[tokio::test]
+async fn a_skip_does_not_hide_how_the_run_ended_that_it_could_not_wait_for() {
+    let bench = Bench::at("2026-02-27T12:00:00Z").await;
+    let now = bench.runner.node.host.now();
+    let long = Job {
+        id: new_id(now),
+        kind: JobKind::Create,
+        operator: SCHEDULE.to_owned(),
+        started_at: now,
+        ended_at: None,
+        message: String::new(),
+        bytes_done: 0,
+        bytes_total: None,
+        failure: None,
+        snapshot: None,
+        forgotten: vec![],
+    };
+    let (state, work) = (&bench.world.state, Work::Prune);
+    state.begin_job(&long, &work, "node-1").await.unwrap();
+    let held = Failure::new(FailureKind::Held, "a job is under way");
+    let skipped = bench.runner.record_skipped(JobKind::Create, now, held);
+    skipped.await.unwrap();
+    let ended = Job {
+        ended_at: Some(now),
+        ..long
+    };
+    state.end_job(&ended, "node-1").await.unwrap();
+    assert_eq!(bench.last().await, Some(ended));
 }

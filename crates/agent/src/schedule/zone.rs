@@ -7,7 +7,6 @@ use togather_model::{
     Timestamp, Ulid,
     retention::{Facts, Policy, Reason, judge},
 };
-use tokio_cron_scheduler::{Job as Timed, JobScheduler};
 
 use super::{tests::Bench, *};
 
@@ -70,9 +69,8 @@ async fn each_day_has_one_run_when_clocks_change() {
 #[tokio::test]
 async fn the_scheduler_itself_goes_by_utc() {
     check_zone();
-    let cron: Cron = "30 2 * * *".parse().unwrap();
-    let timed = Timed::new_async(cron.with_seconds(), |_, _| Box::pin(async {})).unwrap();
     let mut scheduler = JobScheduler::new().await.unwrap();
+    let timed = at("0 30 2 * * *", || async {}.boxed()).unwrap();
     let job = scheduler.add(timed).await.unwrap();
     scheduler.start().await.unwrap();
     let next = scheduler.next_tick_for_job(job).await.unwrap().unwrap();

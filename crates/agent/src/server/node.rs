@@ -27,7 +27,14 @@ impl NodeService for Shared {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::NodeStatus>, Status> {
-        let status = status::status(&self.0.node, &self.0.jobs, &self.0.lookout).await;
+        let services = &self.0;
+        let status = status::status(
+            &services.node,
+            &services.operations,
+            &services.jobs,
+            &services.lookout,
+        );
+        let status = status.await;
         let status = status.map_err(|e| unreadable(&e))?;
         Ok(Response::new(v1::NodeStatus {
             node: self.0.node.name.clone(),

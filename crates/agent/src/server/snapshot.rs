@@ -145,25 +145,45 @@ impl Shared {
                 return Ok(answer);
             }
         };
-        let exists = node.has_database().await;
-        if exists.is_ok_and(|exists| exists) {
-            match node.database.replaced().await {
-                Ok(names) => {
-                    let keep_for = retention.keep_for;
-                    let replaced = replaced::judge(names, &survey.snapshots, keep_for, now);
-                    answer.replaced = replaced.into_iter().map(replaced_to_wire).collect();
-                }
-                Err(error) => answer
-                    .notes
-                    .push(format!("the replaced databases are not known: {error}")),
-            }
-        }
         (answer.orphans, answer.notes) = remarks(&survey, now, answer.notes);
+        if node.has_database().await.is_ok_and(|exists| exists) {
+            self.list_databases(&survey, &mut answer).await?;
+        }
         let kept = reasons(&survey.snapshots, retention, &targets, now);
         let stored = survey.snapshots.into_iter().zip(kept);
         let stored = stored.map(|(manifest, kept)| judged(manifest, &kept));
         answer.snapshots.extend(stored);
         Ok(answer)
+    }
+
+    /// The databases beside the live one, with what is kept of them and why.
+    async fn list_databases(
+        &self,
+        survey: &Survey,
+        answer: &mut v1::ListSnapshotsResponse,
+    ) -> Result<(), Status> {
+        let node = &self.0.node;
+        let (now, keep_for) = (node.host.now(), node.snapshots.retention().keep_for);
+        let stuck = node.state.stuck_job().await.map_err(|e| unreadable(&e))?;
+        let stuck = stuck.and_then(|stuck| stuck.swap);
+        match node.database.replaced().await {
+            Ok(names) => {
+                let replaced =
+                    replaced::judge(names, stuck.as_ref(), &survey.snapshots, keep_for, now);
+                answer.replaced = replaced.into_iter().map(replaced_to_wire).collect();
+            }
+            Err(error) => answer
+                .notes
+                .push(format!("the replaced databases are not known: {error}")),
+        }
+        match self.0.jobs.leftovers().await {
+            Ok(names) => {
+                let left = |name| format!("the database {name} is left of interrupted work");
+                answer.orphans.extend(names.into_iter().map(left));
+            }
+            Err(failure) => answer.notes.push(failure.to_string()),
+        }
+        Ok(())
     }
 
     /// What is in another place. What of it is kept is for the node to say whose it is.

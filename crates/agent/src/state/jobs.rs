@@ -97,8 +97,11 @@ impl State {
             return Ok(vec![]);
         };
         let was_stuck: bool = before.get(0);
+        // The rowids go by when jobs ended, whatever the clock says: another may have been recorded
+        // since this one began.
         sqlx::query(
-            "UPDATE job SET state = 'ended', json = ?, stuck = ? AND swap IS NOT NULL WHERE id = ?",
+            "UPDATE job SET state = 'ended', json = ?1, stuck = ?2 AND swap IS NOT NULL, \
+             rowid = 1 + (SELECT coalesce(max(rowid), 0) FROM job WHERE id <> ?3) WHERE id = ?3",
         )
         .bind(to_json("job", job)?)
         .bind(job.is_stuck())

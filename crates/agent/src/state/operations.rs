@@ -133,6 +133,21 @@ impl State {
             .collect()
     }
 
+    /// When a version had first come to serve here.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn serving_since(&self) -> Result<Option<Timestamp>, StateError> {
+        let row =
+            sqlx::query("SELECT json FROM operation WHERE state = 'done' ORDER BY rowid LIMIT 1")
+                .fetch_optional(&self.pool)
+                .await?;
+        let first: Option<Operation> = row
+            .map(|row| from_json("operation", row.get(0)))
+            .transpose()?;
+        Ok(first.and_then(|first| first.ended_at))
+    }
+
     /// The releases that served here, newest first, each once.
     ///
     /// # Errors

@@ -21,6 +21,9 @@ pub(super) fn find(
     ] {
         drift.extend(silent.cloned());
     }
+    if matches!(seen.schema, Ok(schema) if schema != Schema::NoDatabase) {
+        drift.extend(seen.replaced.as_ref().err().cloned());
+    }
     if let Ok(Schema::At {
         version,
         dirty: true,
@@ -43,6 +46,12 @@ pub(super) fn find(
     }
     for (slot, held) in Slot::ALL.into_iter().zip(&seen.slots) {
         drift.extend(of_slot(slot, held, seen.live_slot, retire));
+    }
+    if seen.is_unserved {
+        drift.push(
+            "traffic goes to no version, though one has served on this node: roll a release out"
+                .into(),
+        );
     }
     if let Some(slot) = seen.live_slot {
         drift.extend(of_traffic(seen, slot));
@@ -145,6 +154,7 @@ mod tests {
                 schema: 2,
             })),
             live_slot: Some(Slot::Green),
+            is_unserved: false,
             slots: [
                 Ok(Some(container("1.0.0", false))),
                 Ok(Some(container("2.0.0", true))),
@@ -210,8 +220,19 @@ mod tests {
                 "the database did not answer",
             ),
             (
+                found(|seen| seen.replaced = Err("the replaced ones are not known".into())),
+                "the replaced ones are not known",
+            ),
+            (
                 found(|seen| seen.switchable = Err("Caddy did not answer".into())),
                 "Caddy did not answer",
+            ),
+            (
+                found(|seen| {
+                    (seen.live, seen.live_slot, seen.is_unserved) = (Ok(None), None, true);
+                    seen.slots[1] = Ok(Some(container("2.0.0", false)));
+                }),
+                "traffic goes to no version",
             ),
             (
                 found(|seen| seen.live = Ok(None)),

@@ -18,19 +18,21 @@ pub(crate) fn last_verified(newest_first: &[Manifest], now: Timestamp) -> Option
 }
 
 /// Why the one that was taken then is too old; empty: it is not. A node that has none yet gets as long
-/// as any other.
+/// as any other, from when there was something to take one of.
 pub(crate) fn find(
     verified: Option<Timestamp>,
-    node_since: Timestamp,
+    node_since: Option<Timestamp>,
     limit: Duration,
     now: Timestamp,
 ) -> String {
-    if verified.is_none() && node_since > now + SKEW {
+    let Some(since) = verified.or(node_since) else {
+        return String::new();
+    };
+    if verified.is_none() && since > now + SKEW {
         return format!(
-            "no snapshot was verified yet, and how long that is so is not known: the node's clock said {node_since:.0} when it was set up"
+            "no snapshot was verified yet, and how long that is so is not known: the node's clock said {since:.0} when it began"
         );
     }
-    let since = verified.unwrap_or(node_since);
     let age = since.duration_until(now);
     if age.is_negative() || age.unsigned_abs() <= limit {
         return String::new();
@@ -78,11 +80,13 @@ mod tests {
             let verified = last_verified(snapshots, now).map(|verified| verified.taken_at);
             find(verified, since, 2 * DAY, now)
         };
-        assert_eq!(overdue(&[snapshot(now - DAY)], old), "");
-        assert_ne!(overdue(&[snapshot(future), snapshot(old)], old), "");
-        assert_ne!(overdue(&[snapshot(future)], old), "");
-        assert_ne!(overdue(&[], future), "");
-        assert_eq!(overdue(&[snapshot(now - DAY)], future), "");
-        assert_eq!(overdue(&[], now - DAY), "");
+        let (long_since, not_yet) = (Some(old), Some(future));
+        assert_eq!(overdue(&[snapshot(now - DAY)], long_since), "");
+        assert_ne!(overdue(&[snapshot(future), snapshot(old)], long_since), "");
+        assert_ne!(overdue(&[snapshot(future)], long_since), "");
+        assert_ne!(overdue(&[], not_yet), "");
+        assert_eq!(overdue(&[snapshot(now - DAY)], not_yet), "");
+        assert_eq!(overdue(&[], Some(now - DAY)), "");
+        assert_eq!(overdue(&[], None), "", "nothing to take one of yet");
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use futures::future::join_all;
 
-use super::{Context, Nodes};
+use super::{Context, LookedAt};
 use crate::{
     client::History as Past,
     error::{Error, Result},
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Args)]
 pub(crate) struct History {
     #[command(flatten)]
-    nodes: Nodes,
+    nodes: LookedAt,
     /// At most this many deployments, and this many events of snapshots, of each node
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,

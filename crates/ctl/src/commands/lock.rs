@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use futures::future::join_all;
 use togather_model::Lease;
 
-use super::{Context, Nodes};
+use super::{Context, LookedAt, Nodes};
 use crate::{
     client::Client,
     error::{Error, Result},
@@ -23,7 +23,7 @@ pub(crate) enum Lock {
 #[derive(Args)]
 pub(crate) struct Show {
     #[command(flatten)]
-    nodes: Nodes,
+    nodes: LookedAt,
 }
 
 /// End leases, so that somebody else can take the nodes

@@ -88,9 +88,10 @@ impl Add {
         }
         context.ui.say(format!(
             "{} enrolled at {}; its bundle: {}\n\
-             next: carry the bundle and deploy/ to the machine, and run there\n  \
+             next: make an environment file from deploy/config/.env.production.example, carry it, the \
+             bundle and deploy/ to the machine, and run there\n  \
              deploy/packaging/install.sh --binary togather-agent --bundle {} \
-             --compose docker-compose.yml --env env.production",
+             --compose deploy/docker/docker-compose.yml --env .env.production",
             node.name,
             node.address,
             folder.display(),

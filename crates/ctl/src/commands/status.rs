@@ -6,7 +6,7 @@ use clap::Args;
 use futures::future::join_all;
 use togather_model::Timestamp;
 
-use super::Context;
+use super::{Context, LookedAt};
 use crate::{error::Result, session::Session, ui::status::FleetStatus};
 
 /// How long the picture stands before it is drawn anew.
@@ -20,14 +20,8 @@ const REDRAW_EVERY: Duration = Duration::from_secs(2);
 /// one failed the last time (1).
 #[derive(Args)]
 pub(crate) struct Status {
-    /// Which nodes: `all`, names, or label=value; comma separated
-    #[arg(
-        long,
-        value_name = "NODES",
-        value_delimiter = ',',
-        default_value = "all"
-    )]
-    nodes: Vec<String>,
+    #[command(flatten)]
+    nodes: LookedAt,
     /// Look again every two seconds, until Ctrl-C; redraws on a terminal
     #[arg(long, conflicts_with = "check")]
     watch: bool,
@@ -53,7 +47,7 @@ impl Status {
     }
 
     async fn ask(&self, session: &Session) -> Result<FleetStatus> {
-        let nodes = session.file.choose(&self.nodes)?;
+        let nodes = session.file.choose(&self.nodes.nodes)?;
         let clients = session.clients(&nodes)?;
         let answers = join_all(clients.iter().map(|client| client.status())).await;
         Ok(FleetStatus::of(

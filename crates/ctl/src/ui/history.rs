@@ -108,9 +108,9 @@ fn of_event<'a>(event: &'a Event, ended: &mut BTreeSet<Ulid>) -> Option<Line<'a>
     };
     let (started, what, state, took, why) = match about {
         SnapshotEvent::Completed { job, took, .. } => ends(job.words(), "done", *took, ""),
-        SnapshotEvent::Failed { job, took, failure } => {
-            ends(job.words(), "failed", *took, &failure.what)
-        }
+        SnapshotEvent::Failed {
+            job, took, failure, ..
+        } => ends(job.words(), "failed", *took, &failure.what),
         SnapshotEvent::Stuck { job, took, failure } => {
             ends(job.words(), "stuck", *took, &failure.what)
         }
@@ -187,7 +187,16 @@ mod tests {
         let dump = || "togather_1.dump".to_owned();
         let mut oldest_first = vec![
             event(1, 0, SnapshotEvent::Started { job }),
-            event(1, 20, SnapshotEvent::Failed { job, took, failure }),
+            event(
+                1,
+                20,
+                SnapshotEvent::Failed {
+                    job,
+                    took,
+                    failure,
+                    dumps: vec![],
+                },
+            ),
             event(2, 30, SnapshotEvent::Overdue { why: why.clone() }),
             event(3, 60, SnapshotEvent::Started { job }),
             event(3, 80, SnapshotEvent::Spooled { dump: dump() }),

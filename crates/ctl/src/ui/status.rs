@@ -38,6 +38,9 @@ struct Row {
     slot: Option<String>,
     health: Option<Health>,
     schema_version: Option<u64>,
+    /// What `schema_version` alone does not say: that there is no database, that it is empty or
+    /// somebody else's.
+    database: Option<String>,
     dirty: bool,
     last_snapshot: Option<Snapshot>,
     lease: Option<Lease>,
@@ -50,8 +53,6 @@ struct Row {
     replaced_databases: Vec<String>,
     stuck_job: Option<Job>,
     snapshot_store: Option<SnapshotStore>,
-    #[serde(skip)]
-    database: String,
     #[serde(skip)]
     failed: Option<Error>,
 }
@@ -141,7 +142,7 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
         replaced_databases: Vec::new(),
         stuck_job: None,
         snapshot_store: None,
-        database: "?".to_owned(),
+        database: None,
         failed: None,
     };
     let status = match answer {
@@ -162,9 +163,7 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
     row.health = status.health;
     row.schema_version = status.schema.and_then(Schema::version);
     row.dirty = matches!(status.schema, Some(Schema::At { dirty: true, .. }));
-    row.database = status
-        .schema
-        .map_or("?".to_owned(), |schema| schema.to_string());
+    row.database = status.schema.map(|schema| schema.to_string());
     row.last_snapshot = status.last_snapshot;
     row.lease = status.lease;
     row.running = status.running;
@@ -206,7 +205,7 @@ impl Row {
             or_dash(&commit),
             or_dash(&self.slot),
             or_dash(&health),
-            self.database.clone(),
+            self.database.clone().unwrap_or_else(|| "?".to_owned()),
             or_dash(&snapshot),
             or_dash(&lease),
             self.now(now),

@@ -368,7 +368,7 @@ fn a_wrong_line_ends_with_two() {
         ),
         (vec!["rollout", "resume", "not-an-id"], "not-an-id"),
         (vec!["status", "--nodes", "node-9"], "it has: node-1"),
-        (vec!["history"], "--nodes"),
+        (vec!["rollback"], "--nodes"),
         (
             vec!["node", "add", "Node_1", "--address", "host"],
             "is not a name",

@@ -105,6 +105,7 @@ async fn history_tells_what_happened_to_snapshots_too() {
             job: JobKind::Verify,
             took: Duration::from_secs(3),
             failure: Failure::new(FailureKind::Other, "a byte is not what it was"),
+            dumps: vec![],
         }),
     };
     fleet.nodes[0].state().snapshot_events = vec![failed.into()];

@@ -1,7 +1,10 @@
 //! `snapshot` from the outside: what the operator sees, and what the nodes were ordered.
 
-use togather_model::{Failure, FailureKind};
-use togather_proto::{time, v1::command::Body};
+use togather_model::{Failure, FailureKind, Schema, Timestamp};
+use togather_proto::{
+    time,
+    v1::{self, command::Body},
+};
 
 use crate::support::{
     Fleet, eventually, interrupt,
@@ -250,7 +253,34 @@ async fn a_restore_is_taken_back_while_the_replaced_database_is_kept() {
         .ctl(&undo_by_name)
         .await
         .exits(1)
+        .says("its database does not answer");
+    fleet.nodes[0].state().schema = Some(Schema::Empty);
+    fleet
+        .ctl(&undo_by_name)
+        .await
+        .exits(1)
         .says("nothing to take back");
+    // Its swap went back, but the app did not start: there is nothing replaced, and yet something to do.
+    fleet.nodes[0].state().stuck_job = Some(v1::Job {
+        id: id(1),
+        kind: v1::JobKind::Restore.into(),
+        started_at: Some(time::timestamp(Timestamp::UNIX_EPOCH)),
+        ..v1::Job::default()
+    });
+    fleet
+        .ctl(&undo_by_name)
+        .await
+        .exits(0)
+        .says("the restore of 1970-01-01T00:00:00Z is stuck");
+    assert_eq!(
+        orders(&fleet.nodes[0]),
+        [Body::UndoRestore(v1::UndoRestore {
+            database: DATABASE.into(),
+            replaced: String::new(),
+        })]
+    );
+    fleet.nodes[0].state().orders.clear();
+    fleet.nodes[0].state().stuck_job = None;
     fleet.nodes[0].state().replaced_databases =
         vec!["togather_replaced_2".into(), "togather_replaced_1".into()];
     fleet.ctl(&undo).await.exits(2).says("--yes-restore NAME");

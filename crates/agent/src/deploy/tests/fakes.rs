@@ -239,6 +239,11 @@ impl World {
         self.truth().live_is_gone = true;
     }
 
+    /// As `docker compose down` does it.
+    pub(crate) fn remove_the_base(&self) {
+        self.truth().base = false;
+    }
+
     pub(crate) fn prepare_a_transaction(&self) {
         self.truth().prepared.push("left open".into());
     }
@@ -268,7 +273,7 @@ impl World {
         truth.fault = Some((When::Call(call), fault));
     }
 
-    pub(super) fn inject_at(&self, name: &'static str, fault: Fault) {
+    pub(crate) fn inject_at(&self, name: &'static str, fault: Fault) {
         self.truth().fault = Some((When::Named(name), fault));
     }
 

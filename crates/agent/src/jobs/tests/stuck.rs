@@ -4,7 +4,7 @@
 use togather_model::Slot;
 
 use super::*;
-use crate::host::Host;
+use crate::{host::Host, lookout::Lookout, operations::Operations, status::status};
 
 /// What keeps a restore from being taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +122,70 @@ async fn a_new_order_first_takes_back_what_is_stuck() {
     assert!(undone.message.contains("what it was before"), "{undone:?}");
 }
 
+/// Somebody ran `docker compose down` before the agent's next start.
+#[tokio::test]
+async fn a_swap_is_put_in_order_also_where_the_base_services_are_gone() {
+    let world = stuck(Obstacle::Database).await;
+    world.break_for_good("containers.base_up", 0);
+    world.remove_the_base();
+    let jobs = Jobs::new(world.node());
+    let stuck = world.state.stuck_job().await.unwrap().unwrap();
+    let later = jobs.task(JOB).put_in_order(&stuck).await.unwrap_err();
+    assert!(later.what.contains("did not come up"), "{later}");
+    assert_eq!(stuck_job(&world).await, Some(JOB));
+    world.repair();
+    let failure = settle(&world).await.unwrap_err();
+    assert!(failure.what.contains("as it was before"), "{failure}");
+    assert_eq!(world.databases(), (ORIGINAL, vec![]));
+    assert_serves(&world, "taken back");
+
+    let world = self::world().await;
+    world.inject_at("database.swap", Fault::CrashAfter);
+    assert!(run(&world, JOB, restore()).await.is_none());
+    world.remove_the_base();
+    restart(&world).await.unwrap().unwrap();
+    assert_eq!(world.databases(), (RESTORED, vec![ORIGINAL]));
+    assert_serves(&world, "carried to its end");
+}
+
+#[tokio::test]
+async fn a_swap_that_cannot_be_put_in_order_is_told_in_the_status() {
+    let world = world().await;
+    world.inject_at("database.swap", Fault::CrashAfter);
+    assert!(run(&world, JOB, restore()).await.is_none());
+    world.end_of_fault();
+    world.break_for_good("containers.base_up", 0);
+    let jobs = Jobs::new(world.node());
+    jobs.resume().await.unwrap().unwrap();
+    let early = jobs.not_in_order().unwrap();
+    assert!(early.contains("Z was interrupted"), "{early}");
+    let told = async {
+        loop {
+            match jobs.not_in_order() {
+                Some(told) if told != early => break told,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(10), told).await;
+    let told = told.unwrap();
+    assert!(told.contains("base services did not come up"), "{told}");
+
+    let node = world.node();
+    let lookout = Lookout::open(node.clone(), Duration::MAX).await.unwrap();
+    let operations = Operations::new(node.clone());
+    let status = status(&node, &operations, &jobs, &lookout).await.unwrap();
+    assert!(status.drift.contains(&told), "{:?}", status.drift);
+    let message = &status.jobs[0].message;
+    assert!(message.contains("not in order yet"), "{message}");
+    assert!(
+        !jobs.wait(Duration::from_secs(10)).await,
+        "it stops at once"
+    );
+    let left = world.state.running_job().await.unwrap().unwrap();
+    assert_eq!(left.job.id, JOB, "left to the next start");
+}
+
 /// Taking back would drop what the app has written since.
 #[tokio::test]
 async fn a_version_that_serves_on_a_stuck_restore_is_left_to_a_human() {
@@ -196,5 +260,45 @@ async fn pruning_keeps_the_database_that_is_still_to_be_put_back() {
         let pruned = jobs.task(SNAPSHOT).carry_out(&Work::Prune).await.unwrap();
         let expected = if is_stuck { vec![ORIGINAL] } else { vec![] };
         assert_eq!(world.databases(), (RESTORED, expected), "{pruned:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_prune_that_fails_tells_what_it_destroyed_all_the_same() {
+    let world = world().await;
+    run(&world, SNAPSHOT, restore()).await.unwrap().unwrap();
+    let replaced = world.node().database.replaced().await.unwrap();
+    world.prove_newest(Some(Timestamp::UNIX_EPOCH + Duration::from_hours(1)));
+    world.break_for_good("snapshots.prune", 0);
+    let jobs = Jobs::new(Node {
+        host: Arc::new(AMonthLater),
+        ..world.node()
+    });
+    jobs.begin(JOB, "alice", Work::Prune, None).await.unwrap();
+    let watched = jobs.watch(JOB, CancellationToken::new()).await.unwrap();
+    let states: Vec<Job> = watched.unwrap().collect().await;
+    let ended = states.last().unwrap();
+    assert!(ended.failure.is_some(), "{ended:?}");
+    assert_eq!(ended.forgotten, replaced);
+    let told = world.state.snapshot_events(1).await.unwrap().remove(0);
+    let json = serde_json::to_value(&told).unwrap();
+    assert_eq!(json["event"], "snapshot.failed");
+    assert_eq!(json["dumps"], serde_json::json!(replaced));
+}
+
+#[tokio::test]
+async fn whoever_wants_a_restore_instead_does_not_wait_for_an_agent_that_stops() {
+    // Which of the two is seen first is chance.
+    for _ in 0..20 {
+        let world = world().await;
+        let verify = Work::Verify(Which::Newest);
+        let left = job(JOB, &verify);
+        world.state.begin_job(&left, &verify, NODE).await.unwrap();
+        world.break_for_good("snapshots.end_programs", 0);
+        let jobs = Jobs::new(world.node());
+        jobs.resume().await.unwrap().unwrap();
+        jobs.stopping.cancel();
+        let superseded = tokio::time::timeout(Duration::from_secs(10), jobs.supersede());
+        superseded.await.unwrap();
     }
 }

@@ -150,6 +150,12 @@ async fn a_last_verified_snapshot_that_is_too_old_is_told() {
     let bench = Bench::start().await;
     let alice = bench.admit("alice", Role::Viewer);
     let client = bench.client(&alice);
+    let (operation, plan) = bench.world.deployment();
+    let state = &bench.world.state;
+    state.begin_operation(&operation, &plan).await.unwrap();
+    let (done, now) = (togather_model::OperationState::Done, bench.clock.now());
+    let ended = state.end_operation(&operation, done, None, now).await;
+    ended.unwrap();
     assert_eq!(client.status().await.snapshot_overdue, "");
     bench.clock.move_by(49 * 3600);
     let overdue = client.status().await.snapshot_overdue;
@@ -184,4 +190,23 @@ async fn a_stuck_restore_and_the_kind_of_store_are_told() {
     assert_eq!((stuck.id, stuck.kind), (id, JobKind::Restore.into()));
     let failure = stuck.failure.unwrap();
     assert_eq!(failure.kind, v1::FailureKind::Stuck as i32);
+}
+
+#[tokio::test]
+async fn a_database_that_interrupted_work_left_is_listed_as_something_to_clear_away() {
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Admin);
+    let client = bench.client(&alice);
+    let mut snapshots = client.snapshots.clone();
+    let signed = bench.signed(&alice, Body::CreateSnapshot(v1::CreateSnapshot {}));
+    let job = snapshots.create(signed).await.unwrap().into_inner().job;
+    let id = job.unwrap().id;
+    client.watch(&id).await;
+    bench.world.leave_scratch(id.parse().unwrap());
+    bench.world.leave_scratch(Ulid::generate());
+    let listed = snapshots.list(v1::ListSnapshotsRequest::default()).await;
+    let left = listed.unwrap().into_inner().orphans;
+    let expected = crate::database::scratch_name(id.parse().unwrap());
+    assert_eq!(left.len(), 1, "not the stranger's: {left:?}");
+    assert!(left[0].contains(&expected), "{left:?}");
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use futures::future::join_all;
 use togather_model::Timestamp;
 
-use super::super::{Context, Nodes};
+use super::super::{Context, LookedAt};
 use crate::{
     client::Client,
     error::{Error, Result},
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Args)]
 pub(crate) struct List {
     #[command(flatten)]
-    nodes: Nodes,
+    nodes: LookedAt,
     /// Look into this store instead of each node's own, for example that of a node that was lost:
     /// file:///…, s3://BUCKET/PREFIX, gs://… or az://…
     #[arg(long, value_name = "URL")]

@@ -14,10 +14,13 @@ use crate::{
     ui::shelves::Shelves,
 };
 
-/// Forget the snapshots that nothing asks to keep, and what interrupted work left in the stores
+/// Forget the snapshots that nothing asks to keep, the databases that restores replaced long ago, and
+/// what interrupted work left
 ///
 /// Which ones are kept, and why, each node decides by its own policy; the last verified one is kept
-/// whatever the policy says.
+/// whatever the policy says. A database that a restore replaced is dropped for good once it is older
+/// than that policy keeps snapshots for and one taken since is verified: then that restore cannot be
+/// taken back any more.
 #[derive(Args)]
 pub(crate) struct Prune {
     #[command(flatten)]
@@ -52,9 +55,10 @@ impl Prune {
         if !self.dry_run && concerned.is_empty() && errors.is_empty() {
             context.ui.say("nothing to forget");
         } else if !self.dry_run && !concerned.is_empty() {
-            context
-                .ui
-                .confirm("Forget these snapshots for good?", self.yes)?;
+            context.ui.confirm(
+                "Forget for good what goes, and drop the databases that go?",
+                self.yes,
+            )?;
             let outcomes = carry_out(context, &concerned, &Order::Prune, &self.patience).await?;
             errors.extend(outcomes.iter().filter_map(Outcome::error));
         }

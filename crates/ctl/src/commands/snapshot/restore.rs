@@ -115,17 +115,40 @@ fn announce(context: &Context, client: &Client, snapshot: &Snapshot) {
     ));
 }
 
-/// The database that is meant: the node takes this one, or none.
+/// The database that is meant: the node takes this one, or none. Empty: there is only a restore that
+/// is stuck to be taken back, which needs no name.
 async fn announce_undo(context: &Context, client: &Client) -> Result<String> {
-    let (name, kept) = (client.name(), client.status().await?.replaced_databases);
-    let mut kept = kept.into_iter();
+    let (name, status) = (client.name(), client.status().await?);
+    let mut kept = status.replaced_databases.into_iter();
+    if let Some(stuck) = &status.stuck_job {
+        context.ui.say(format!(
+            "{name}: the {} of {:.0} is stuck and is taken back first, unless a version is served on \
+             what it left",
+            stuck.kind.words(),
+            stuck.started_at
+        ));
+    }
     let Some(last) = kept.next() else {
-        return Err(Error::other(format!(
-            "{name} keeps no database that a restore replaced: there is nothing to take back"
-        )));
+        return match (status.stuck_job, status.schema) {
+            (Some(_), _) => Ok(String::new()),
+            (None, None) => Err(Error::other(format!(
+                "{name} cannot say which databases restores replaced: its database does not answer"
+            ))
+            .next(format!(
+                "see why: {}",
+                context.command(&format!("status --nodes {name}"))
+            ))),
+            (None, Some(_)) => Err(Error::other(format!(
+                "{name} keeps no database that a restore replaced: there is nothing to take back"
+            ))),
+        };
+    };
+    let then = match status.stuck_job {
+        Some(_) => "in that case, ",
+        None => "",
     };
     context.ui.say(format!(
-        "{name}: to take the live database's place again: {last}; what was written since then stays \
+        "{name}: {then}to take the live database's place again: {last}; what was written since then stays \
          in the database that is live now, which is kept in turn"
     ));
     let older: Vec<String> = kept.collect();

@@ -17,7 +17,7 @@ use prost::Message as _;
 use serde::Deserialize;
 use togather_model::{
     Digest, Event, EventKind, Failure, FailureKind, Lease, Live, Operation, OperationKind,
-    OperationState, Release, Slot, Step, Timestamp, Ulid,
+    OperationState, Release, Schema, Slot, Step, Timestamp, Ulid,
 };
 use togather_proto::v1;
 use togather_trust::{NAMESPACE, Signers, tls};
@@ -92,6 +92,8 @@ pub(crate) struct State {
     pub(crate) snapshot_overdue: String,
     pub(crate) replaced_databases: Vec<String>,
     pub(crate) stuck_job: Option<v1::Job>,
+    /// `None`: the database does not answer.
+    pub(crate) schema: Option<Schema>,
     /// Newest first.
     pub(crate) snapshot_events: Vec<v1::Event>,
 }

@@ -244,7 +244,7 @@ impl NodeService for Service {
                 status: "healthy".into(),
                 ..v1::Health::default()
             }),
-            schema: Some(None.into()),
+            schema: Some(state.schema.into()),
             last_snapshot: state.snapshots.first().cloned(),
             lease: state
                 .lease
