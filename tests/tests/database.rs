@@ -31,7 +31,7 @@ fn aftermath(error: MigrationError) -> Aftermath {
     let MigrationError::Failed { aftermath, .. } = error else {
         panic!("not a failed file: {error:?}");
     };
-    aftermath.expect("it was no copy")
+    aftermath.unwrap_or_else(|| panic!("it was a copy"))
 }
 
 #[tokio::test]

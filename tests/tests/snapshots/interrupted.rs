@@ -15,7 +15,7 @@ use crate::{
     NOISE, Shelf,
     held::Held,
     new_id,
-    postgres_server::{DockerExec, shared, until},
+    postgres_server::{DockerExec, Server, shared, until},
     settings, wanted,
 };
 
@@ -211,10 +211,12 @@ async fn a_pg_dumpall_killed_midway_leaves_nothing_and_the_next_one_succeeds() {
 
 #[tokio::test]
 async fn a_pg_restore_killed_midway_proves_nothing_takes_no_mark_away_and_the_next_one_succeeds() {
-    let mut shelf = Shelf::new().await;
+    // Without an init, PostgreSQL itself gets the orphaned workers of the killed program, takes one
+    // that a signal ended for its own, and restarts.
+    let server = Server::own("-killed-restore", &["--init"], &[]).await;
+    let mut shelf = Shelf::on(server, |docker| docker).await;
     let held = Held::table(&mut shelf).await;
     let (unproven, first) = (shelf.create().await, proven(&shelf, &Gate::default()).await);
-    let server = shelf.database.server;
     for snapshot in [&unproven, &first] {
         let before = shelf.dumps.list().await.unwrap();
         held.hold();

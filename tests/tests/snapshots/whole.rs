@@ -12,14 +12,18 @@ use togather_model::Ulid;
 
 use crate::{
     Shelf, new_id,
-    postgres_server::{DockerExec, Server, TestDatabase, shared, told},
+    postgres_server::{self, DockerExec, Server, TestDatabase, shared, told},
     settings,
 };
 
 impl Shelf {
     /// With a database that holds only this.
     async fn with(sql: &'static str) -> Self {
-        let mut database = TestDatabase::new().await;
+        Self::with_on(postgres_server::server().await, sql).await
+    }
+
+    async fn with_on(server: &'static Server, sql: &'static str) -> Self {
+        let mut database = TestDatabase::on(server).await;
         database.run(sql).await;
         let postgres = Arc::new(database.postgres());
         let keep = tempfile::tempdir().unwrap();
@@ -305,7 +309,10 @@ async fn constraints_of_domains_with_one_name_are_told_apart() {
 
 #[tokio::test]
 async fn what_names_a_role_that_is_gone_can_be_proven_and_nobody_stays_for_it() {
-    let mut shelf = Shelf::with(
+    // Of its own: roles are everybody's, and somebody else's proof would let one stand in as well.
+    let server = Server::own("-gone-soon", &[], &[]).await;
+    let mut shelf = Shelf::with_on(
+        server,
         "CREATE ROLE \"gone soon\" LOGIN; CREATE TABLE events (id int); \
          CREATE POLICY theirs ON events TO \"gone soon\" USING (true)",
     )

