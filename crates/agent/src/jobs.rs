@@ -207,9 +207,10 @@ impl Jobs {
             Ok(begun) => log::tell(&begun),
             Err(error) => {
                 self.clear_up_after(left);
-                return Err(match error {
-                    StateError::Busy => self.busy().await,
-                    error => unreadable(&error),
+                let is_busy = matches!(error, StateError::Busy);
+                return Err(match is_busy {
+                    true => self.busy().await,
+                    false => unreadable(&error),
                 });
             }
         }

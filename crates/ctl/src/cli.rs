@@ -122,9 +122,12 @@ mod tests {
         path::{Path, PathBuf},
     };
 
-    use clap::{CommandFactory as _, Parser as _};
+    use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
     use super::Cli;
+
+    /// What these need only whoever makes a release or enrols a node can know.
+    const ONLY_NAMED: [&str; 2] = ["release create", "node add"];
 
     #[test]
     fn the_command_line_is_sound() {
@@ -143,6 +146,8 @@ mod tests {
                 let path = entry.unwrap().path();
                 match path.is_dir() {
                     true => folders.push(path),
+                    // This test's own words are no advice.
+                    false if path.ends_with("ctl/src/cli.rs") => {}
                     false => files.push(path),
                 }
             }
@@ -179,9 +184,13 @@ mod tests {
             for command in advice(&fs::read_to_string(&file).unwrap()) {
                 found += 1;
                 let arguments = ["togather-ctl"].into_iter().chain(command.split(' '));
-                if let Err(error) = Cli::try_parse_from(arguments) {
-                    panic!("{}: `togather-ctl {command}`: {error}", file.display());
-                }
+                let Err(error) = Cli::try_parse_from(arguments) else {
+                    continue;
+                };
+                let is_only_named = error.kind() == ErrorKind::MissingRequiredArgument
+                    && ONLY_NAMED.iter().any(|name| command.starts_with(name));
+                let file = file.display();
+                assert!(is_only_named, "{file}: `togather-ctl {command}`: {error}");
             }
         }
         assert!(found > 20, "only {found} are found");

@@ -298,8 +298,8 @@ async fn going_back_forgets_nothing_that_can_be_gone_back_to() {
     node.strategy.keep_releases = 3;
     let kept = async |next| {
         let kept: Vec<Release> = node.kept_releases(next).await.unwrap();
-        let versions: Vec<String> = kept.into_iter().map(|release| release.version).collect();
-        versions
+        let versions = kept.into_iter().map(|release| release.version);
+        versions.collect::<Vec<String>>()
     };
     let (live, back, new) = (None, Some(served[2]), Some(template.release));
     assert_eq!(kept(live).await, ["1.3.0", "1.2.0", "1.1.0", "1.0.0"]);
