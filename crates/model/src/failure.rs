@@ -12,7 +12,7 @@ use crate::step::Step;
 pub enum FailureKind {
     /// None of the others.
     Other,
-    /// Another deployment or rollout holds the node.
+    /// Another deployment, rollout or job holds the node.
     Held,
     /// The new version was not healthy.
     Unhealthy,
