@@ -170,7 +170,9 @@ mod tests {
         let word = |word: &str| match word {
             "HOST:PORT" => "host:7443".to_owned(),
             "NAME" => "node-1".to_owned(),
-            value if value.contains(['{', '…']) => "01jzzzzzzzzzzzzzzzzzzzzzzz".to_owned(),
+            value if value == "ID" || value.contains(['{', '…']) => {
+                "01jzzzzzzzzzzzzzzzzzzzzzzz".to_owned()
+            }
             other => other.to_owned(),
         };
         let words: Vec<String> = command.split_whitespace().map(word).collect();

@@ -29,7 +29,7 @@ const PIECE: usize = 64 * 1024;
 /// How long a program may go on after it closed its output, before its exit code is given up on.
 pub(super) const LINGER: Duration = Duration::from_secs(60);
 
-/// The pause between two looks at a program that is about to end.
+/// The longest pause between two looks at a program that is about to end.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The live service comes first: what runs beside it gets the processor that nobody else wants. What
@@ -181,6 +181,8 @@ async fn exit_code(
     program: String,
 ) -> Result<i64, ContainersError> {
     let deadline = Instant::now() + LINGER;
+    // Mostly it is known within a millisecond or two.
+    let mut pause = Duration::from_millis(1);
     loop {
         let state = client.inspect_exec(&id).await;
         let state = state.map_err(|e| refused(format!("say how `{program}` ended"), e))?;
@@ -193,6 +195,7 @@ async fn exit_code(
                 waited: LINGER,
             });
         }
-        sleep(PAUSE).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE);
     }
 }
