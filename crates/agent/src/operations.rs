@@ -241,6 +241,8 @@ impl Operations {
             );
             Failure::new(FailureKind::Other, what)
         })?;
+        // From here on it is under way, and tells of itself.
+        *self.trouble() = None;
         let deployment = Deployment::new(node, operation, plan, &release);
         let ending = deployment.until(self.stopping.clone()).resume().await?;
         tracing::info!(operation = %operation.id, %ending, "the interrupted operation ended");

@@ -145,19 +145,23 @@ fn at(
 impl Runner {
     async fn look(self, entries: Arc<[Entry]>) {
         for entry in &*entries {
-            self.run_if_due(entry).await;
+            if !self.run_if_due(entry).await {
+                return;
+            }
         }
     }
 
-    async fn run_if_due(&self, entry: &Entry) {
+    /// Returns false while an earlier look is still at it. What comes after it waits: a proof is to
+    /// be of the snapshot that was due before it.
+    async fn run_if_due(&self, entry: &Entry) -> bool {
         let Ok(_alone) = entry.running.try_lock() else {
-            // The run that holds it sees to whatever is due when it is done waiting.
-            return;
+            return false;
         };
         if let Err(error) = self.begin_if_due(entry).await {
             let kind = entry.kind.as_str();
             tracing::error!(%error, kind, "the schedule could not be seen to; trying again in a minute");
         }
+        true
     }
 
     async fn begin_if_due(&self, entry: &Entry) -> Result<(), StateError> {

@@ -231,11 +231,12 @@ impl Deployment<'_> {
     }
 
     fn migration_failed(&self, error: &MigrationError) -> Failure {
-        let kind = match error.is_the_migrations() {
-            true => FailureKind::Migration,
-            false => FailureKind::Other,
-        };
-        let mut failure = Failure::caused_by(kind, "a migration failed", error)
+        if !error.is_the_migrations() {
+            let what = "the migrations were not all run";
+            return Failure::caused_by(FailureKind::Other, what, error)
+                .next("the version before serves on; look at the database's logs on the node, and run the command again");
+        }
+        let mut failure = Failure::caused_by(FailureKind::Migration, "a migration failed", error)
             .next("the version before serves on");
         let MigrationError::Failed {
             aftermath: Some(aftermath),

@@ -12,8 +12,16 @@ impl Jobs {
     /// # Errors
     /// The database or the state cannot be read.
     pub async fn leftovers(&self) -> Result<Vec<String>, Failure> {
-        let left = self.task(Ulid::nil()).leftovers().await?;
-        Ok(left.into_iter().map(scratch_name).collect())
+        let mut databases = Vec::new();
+        for id in self.task(Ulid::nil()).leftovers().await? {
+            // It may be a file beside the database alone.
+            let name = scratch_name(id);
+            let exists = self.node.database.exists(&name).await;
+            if exists.map_err(|e| failed("the databases could not be listed", &e))? {
+                databases.push(name);
+            }
+        }
+        Ok(databases)
     }
 }
 

@@ -99,9 +99,7 @@ impl Task<'_> {
             return Ok(None);
         };
         if let Some(swap) = &stuck.swap {
-            self.bring_the_base_up().await?;
-            let swapped = node.database.exists(&swap.outgoing).await;
-            let swapped = swapped.map_err(|e| failed("the databases could not be listed", &e))?;
+            let swapped = self.exists_once_up(&swap.outgoing).await?;
             if swapped && self.is_served().await? {
                 return Ok(None);
             }
@@ -120,6 +118,22 @@ impl Task<'_> {
             Some(failure) => Err(failure),
             None => Ok(Some(kind)),
         }
+    }
+
+    /// Whether there is a database of this name, asked of a server that is brought up if it does not
+    /// answer. That another of the base services does not come up must not keep it from being asked.
+    pub(super) async fn exists_once_up(&self, database: &str) -> Result<bool, Failure> {
+        let exists = match self.node.database.exists(database).await {
+            Err(_) => {
+                let up = self.bring_the_base_up().await;
+                match (self.node.database.exists(database).await, up) {
+                    (Err(_), Err(failure)) => return Err(failure),
+                    (exists, _) => exists,
+                }
+            }
+            exists => exists,
+        };
+        exists.map_err(|e| failed("the databases could not be listed", &e))
     }
 
     /// On a new machine there is not even a database server yet, and where things went wrong it may be

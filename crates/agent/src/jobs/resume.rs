@@ -24,19 +24,17 @@ impl Task<'_> {
         }
     }
 
-    /// Carries a swap to one of its ends. Where the database's own containers are gone they are made
-    /// first: without a server nothing says which of its ends is near, and the app stands still.
+    /// Carries a swap to one of its ends. Where the database's server is gone it is brought up first:
+    /// without one nothing says which of its ends is near, and the app stands still.
     async fn settle_swap(
         &self,
         swap: &Swap,
         was_stuck: bool,
     ) -> Result<Result<Done, Failure>, Failure> {
         let node = self.node;
-        self.bring_the_base_up().await?;
+        let swapped = self.exists_once_up(&swap.outgoing).await?;
         let ended = node.snapshots.end_programs(self.id).await;
         ended.map_err(|e| failed("the interrupted programs were not ended", &e))?;
-        let swapped = node.database.exists(&swap.outgoing).await;
-        let swapped = swapped.map_err(|e| failed("the databases could not be listed", &e))?;
         if was_stuck && swapped && self.is_served().await? {
             let first = swap.taking_back.clone().unwrap_or_else(interruption);
             return Ok(Err(self.stuck(swap, &first, &served()).await));

@@ -69,6 +69,7 @@ mod tests {
         assert!(!judge(&[], "UPDATE t SET a = 1", true));
         let again = "ALTER TABLE t ALTER a TYPE int USING a * 100";
         assert!(judge(&[], again, false) && !judge(&[], again, true));
+        assert!(judge(&[], "ALTER TABLE housing ADD using_it int", true));
         assert!(!judge(&[], "UPDATE t SET a = 1; COMMIT; SELECT 1/0", false));
         assert!(!judge(&[], "DO $$ BEGIN COMMIT; END $$", false));
     }

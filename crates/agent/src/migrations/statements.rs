@@ -87,8 +87,12 @@ impl<'a> Statements<'a> {
     pub(super) fn only_defines(&self) -> bool {
         self.texts().all(|text| match first_word(text).as_str() {
             "create" | "drop" | "comment" | "grant" | "revoke" | "set" => true,
-            // With USING every row gets a new value, perhaps of the type it had.
-            "alter" => !text.to_ascii_lowercase().contains("using"),
+            // With TYPE … USING every row gets a new value, perhaps of the type it had.
+            "alter" => {
+                let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+                let mut words = words.iter().skip_while(|w| !w.eq_ignore_ascii_case("type"));
+                !words.any(|word| word.eq_ignore_ascii_case("using"))
+            }
             _ => false,
         })
     }

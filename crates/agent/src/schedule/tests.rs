@@ -113,6 +113,30 @@ async fn what_was_missed_is_caught_up_once() {
 }
 
 #[tokio::test]
+async fn a_proof_does_not_overtake_the_snapshot_that_is_due_before_it() {
+    let bench = Bench::at("2026-02-27T12:00:00Z").await;
+    let proof = Entry {
+        kind: JobKind::Verify,
+        running: Arc::default(),
+        ..bench.entry.clone()
+    };
+    let entries: Arc<[Entry]> = [bench.entry.clone(), proof].into();
+    let look = || bench.runner.clone().look(entries.clone());
+    let seen_to = || bench.world.state.seen_to(JobKind::Verify);
+    look().await;
+    let at_first = seen_to().await.unwrap();
+    assert!(at_first.is_some());
+
+    *bench.clock.0.lock().unwrap() = "2026-02-28T03:01:00Z".parse().unwrap();
+    let waiting = bench.entry.running.lock().await;
+    look().await;
+    assert_eq!(seen_to().await.unwrap(), at_first);
+    drop(waiting);
+    look().await;
+    assert_ne!(seen_to().await.unwrap(), at_first);
+}
+
+#[tokio::test]
 async fn a_run_that_never_got_its_turn_is_recorded_as_skipped() {
     let bench = Bench::at("2026-02-27T12:00:00Z").await;
     assert_eq!(bench.at_once("2026-02-27T12:00:00Z").await, None);

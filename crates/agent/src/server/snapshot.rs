@@ -1,6 +1,6 @@
 //! Snapshots, and the jobs on them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
 use togather_model::{Failure, FailureKind, Timestamp, Ulid, retention};
@@ -150,7 +150,10 @@ impl Shared {
             self.list_databases(&survey, &mut answer).await?;
         }
         let kept = reasons(&survey.snapshots, retention, &targets, now);
+        // One that is read while it is delivered is in both for a while.
+        let waits: BTreeSet<String> = answer.snapshots.iter().map(|s| s.id.clone()).collect();
         let stored = survey.snapshots.into_iter().zip(kept);
+        let stored = stored.filter(|(manifest, _)| !waits.contains(&manifest.id.to_string()));
         let stored = stored.map(|(manifest, kept)| judged(manifest, &kept));
         answer.snapshots.extend(stored);
         Ok(answer)

@@ -21,6 +21,9 @@ pub(super) enum Purpose {
     Use,
 }
 
+/// How PostgreSQL says that somebody may not do something (SQLSTATE 42501).
+const REFUSED: [&str; 3] = ["permission denied", "must be superuser", "must be owner"];
+
 impl Dumps {
     /// Restores a snapshot into the scratch database of this operation, and compares. The scratch
     /// database stays if, and only if, it is what the manifest says.
@@ -45,13 +48,16 @@ impl Dumps {
             notes.extend(self.database.create_scratch(operation, original).await?);
             let from_file = beside.is_some();
             let loaded = self.load(store, &snapshot, operation, purpose, from_file, say);
-            if let Err(error) = loaded.await {
-                notes.push(self.without_privileges(purpose, error).await?);
+            if let Err(first) = loaded.await {
+                let Some(note) = self.without_privileges(purpose, &first).await else {
+                    return Err(first);
+                };
+                notes.push(note);
                 self.database.drop_scratch(operation).await?;
                 self.database.create_scratch(operation, original).await?;
                 let proof = Purpose::Proof;
-                self.load(store, &snapshot, operation, proof, from_file, say)
-                    .await?;
+                let again = self.load(store, &snapshot, operation, proof, from_file, say);
+                again.await.map_err(|_| first)?;
             }
             // Of a snapshot that does not know them, those of the live database.
             let wanted = match original {
@@ -81,17 +87,18 @@ impl Dumps {
     }
 
     /// Who is no superuser may not be able to grant what others granted, or to publish all tables;
-    /// the data, which is what was proven, comes back all the same. Anything else stays an error.
-    async fn without_privileges(
-        &self,
-        purpose: Purpose,
-        error: SnapshotError,
-    ) -> Result<String, SnapshotError> {
-        let is_refused = matches!(error, SnapshotError::Program { .. });
-        if purpose == Purpose::Proof || !is_refused || self.database.is_superuser().await? {
-            return Err(error);
+    /// the data, which is what was proven, comes back all the same. What to say of that; `None`: it
+    /// is something else.
+    async fn without_privileges(&self, purpose: Purpose, error: &SnapshotError) -> Option<String> {
+        let SnapshotError::Program { said, .. } = error else {
+            return None;
+        };
+        let is_refused = REFUSED.iter().any(|refused| said.contains(refused));
+        let is_superuser = self.database.is_superuser().await;
+        if purpose == Purpose::Proof || !is_refused || is_superuser.unwrap_or(true) {
+            return None;
         }
-        Ok(format!(
+        Some(format!(
             "privileges and publications were not restored, because {} may not make them all: {error}; make them by hand",
             self.database.user()
         ))

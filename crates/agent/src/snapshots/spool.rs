@@ -91,10 +91,6 @@ impl Dumps {
             }
             Err(error) => return Err(error),
         };
-        if self.is_in_use(manifest.id) {
-            // Whoever reads it here reads it to its end. The next delivery clears it away.
-            return Ok(false);
-        }
         // Asked again: it may have been proven here meanwhile.
         let here = spool.find(manifest.id).await?;
         if let (Some(verified_at), None) = (here.verified_at, delivered.verified_at) {
@@ -105,12 +101,17 @@ impl Dumps {
             };
             self.store.replace(&names.verified(), &mark).await?;
         }
+        if self.is_in_use(manifest.id) {
+            // Whoever reads it here reads it to its end. The next delivery clears it away.
+            return Ok(false);
+        }
         spool.remove_parts(&names).await?;
         Ok(true)
     }
 
     /// What rotted in the spool is not sent, not even once: it would be again and again.
     async fn must_be_whole(spool: &Store, manifest: &Manifest) -> Result<(), SnapshotError> {
+        spool.globals(manifest).await?;
         let mut sha256 = Sha256::new();
         let mut pieces = std::pin::pin!(spool.pieces(&manifest.dump, manifest.bytes));
         while let Some(piece) = pieces.next().await {
@@ -152,9 +153,8 @@ impl Dumps {
                 why: "what lay in the spool is not what was stored there".into(),
             });
         }
-        let globals = &manifest.globals;
-        let sql = spool.bytes(&globals.name, globals.bytes).await?;
-        self.store.create(&globals.name, sql).await?;
+        let sql = spool.globals(manifest).await?;
+        self.store.create(&manifest.globals.name, sql).await?;
         let stored = Manifest {
             verified_at: None,
             spooled: false,

@@ -149,11 +149,23 @@ async fn a_swap_is_put_in_order_also_where_the_base_services_are_gone() {
 }
 
 #[tokio::test]
+async fn a_swap_does_not_wait_for_another_base_service() {
+    let world = world().await;
+    world.inject_at("database.swap", Fault::CrashAfter);
+    assert!(run(&world, JOB, restore()).await.is_none());
+    world.break_for_good("containers.base_up", 0);
+    restart(&world).await.unwrap().unwrap();
+    assert_eq!(world.databases(), (RESTORED, vec![ORIGINAL]));
+    assert_serves(&world, "the database was up all the time");
+}
+
+#[tokio::test]
 async fn a_swap_that_cannot_be_put_in_order_is_told_in_the_status() {
     let world = world().await;
     world.inject_at("database.swap", Fault::CrashAfter);
     assert!(run(&world, JOB, restore()).await.is_none());
     world.end_of_fault();
+    world.remove_the_base();
     world.break_for_good("containers.base_up", 0);
     let jobs = Jobs::new(world.node());
     jobs.resume().await.unwrap().unwrap();

@@ -350,8 +350,12 @@ impl Database for Outside {
     }
 
     async fn exists(&self, database: &str) -> Result<bool, DatabaseError> {
-        let exists = self.call("database.exists", |truth| truth.has_database(database));
-        exists.await.map_err(away)
+        let exists = self.call("database.exists", |truth| {
+            let is_up = truth.base || truth.elsewhere;
+            is_up.then(|| truth.has_database(database))
+        });
+        let exists = exists.await.map_err(away)?;
+        exists.ok_or_else(|| away("no server".into()))
     }
 
     async fn is_empty(&self, database: &str) -> Result<bool, DatabaseError> {
