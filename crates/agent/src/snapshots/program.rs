@@ -174,9 +174,10 @@ pub(super) struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    /// `total`: how many bytes it will be, where that is known.
+    /// Tells that the stage begins. `total`: how many bytes it will be, where that is known.
     pub(super) fn new(stage: &'static str, total: Option<u64>, say: Say<'a>) -> Self {
         let now = Instant::now();
+        say(Progress::stage(stage));
         Self {
             stage,
             total,
