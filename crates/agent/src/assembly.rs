@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::{
     config::{Config, DatabaseSection},
-    containers::{Compose, Containers, ContainersError, Docker, compose::ComposeError},
+    containers::{Containers, ContainersError, Docker, compose},
     database::{DatabaseError, DatabaseSettings, Postgres},
     gate::Keys,
     health::{HealthError, Http, HttpSettings},
@@ -73,7 +73,7 @@ pub enum AssemblyError {
     Keys(Vec<String>),
     /// The Compose file.
     #[error("docker-compose.yml cannot be used")]
-    Compose(#[from] ComposeError),
+    Compose(#[from] compose::ComposeError),
     /// Docker.
     #[error("`docker` in deployment.yml cannot be used")]
     Docker(#[source] ContainersError),
@@ -127,7 +127,7 @@ impl Parts {
             proxy.caddyfile.clone(),
             proxy.snippet.clone(),
         );
-        let compose = Compose::load(
+        let compose = compose::load(
             &config.compose,
             &config.environment,
             &deployment.app.service,

@@ -12,7 +12,7 @@ use bollard::query_parameters::{
 };
 use futures::FutureExt;
 use tempfile::TempDir;
-use togather_agent::containers::{App, Compose, Docker};
+use togather_agent::containers::{App, Docker, compose};
 use togather_model::{Digest, Image};
 
 const SOCKET: &str = "/var/run/docker.sock";
@@ -58,7 +58,7 @@ impl Project {
             ("IMAGE".to_owned(), self.image.clone()),
             ("SECRET".to_owned(), secret.to_owned()),
         ]);
-        let compose = Compose::load(&path, &environment, "app").unwrap();
+        let compose = compose::load(&path, &environment, "app").unwrap();
         Docker::new(Path::new(SOCKET), compose, 8080).unwrap()
     }
 

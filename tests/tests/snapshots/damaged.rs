@@ -4,7 +4,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use togather_agent::{
-    containers::{Compose, Docker},
+    containers::{Docker, compose},
     database::Database,
     snapshots::{Dumps, Manifest, Programs, SnapshotError, Snapshots},
 };
@@ -39,7 +39,7 @@ async fn proven() -> (Shelf, Dumps, Manifest) {
     let file = shelf._keep.path().join("docker-compose.yml");
     let services = "services:\n  app: {}\n  database: {image: none}\n";
     fs::write(&file, format!("name: {PROJECT}\n{services}")).unwrap();
-    let compose = Compose::load(&file, &Default::default(), "app").unwrap();
+    let compose = compose::load(&file, &Default::default(), "app").unwrap();
     let programs = Programs::InService {
         exec: Arc::new(Docker::new(Path::new(SOCKET), compose, 8080).unwrap()),
         service: "database".into(),

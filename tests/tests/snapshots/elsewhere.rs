@@ -16,7 +16,7 @@ use bollard::{
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use togather_agent::{
-    containers::{Compose, Docker, OneShots},
+    containers::{Docker, OneShots, compose},
     database::{Database, DatabaseSettings, Postgres, replaced_name, scratch_name},
     snapshots::{Dumps, Manifest, Programs, SnapshotError, Snapshots},
 };
@@ -56,7 +56,7 @@ impl Engine {
         let file = folder.path().join("docker-compose.yml");
         let text = format!("name: {}\nservices:\n  app: {{}}\n", self.project);
         fs::write(&file, text).unwrap();
-        let compose = Compose::load(&file, &Default::default(), "app").unwrap();
+        let compose = compose::load(&file, &Default::default(), "app").unwrap();
         Arc::new(Docker::new(Path::new(SOCKET), compose, 8080).unwrap())
     }
 

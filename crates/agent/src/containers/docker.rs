@@ -19,7 +19,7 @@ use togather_model::{Image, Slot};
 use tokio::sync::OnceCell;
 
 use self::connection::Connection;
-use super::{App, Containers, ContainersError, Engine, Finished, SlotContainer, compose::Compose};
+use super::{App, Compose, Containers, ContainersError, Engine, Finished, SlotContainer};
 
 /// The pause between two looks at a container that is coming or going.
 const PAUSE: Duration = Duration::from_millis(100);

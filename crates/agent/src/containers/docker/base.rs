@@ -9,17 +9,11 @@ use bollard::{
     },
     query_parameters::ListContainersOptionsBuilder,
 };
+use togather_compose::{Resource, Service};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{
-        ContainersError,
-        compose::{Resource, Service},
-    },
-    Docker, PAUSE,
-    connection::has_status,
-    create::Extra,
-    labels, refused,
+    super::ContainersError, Docker, PAUSE, connection::has_status, create::Extra, labels, refused,
 };
 
 /// How many of its last lines are shown of a service that did not come up.

@@ -7,10 +7,11 @@ use bollard::{
     },
 };
 use futures::StreamExt;
+use togather_compose::Service;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{
-    super::{ContainersError, compose::Service},
+    super::ContainersError,
     Docker, PAUSE,
     connection::has_status,
     create::{self, Extra},

@@ -7,7 +7,7 @@ use bollard::models::{
     NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::super::compose::{Healthcheck, Logging, Port, Restart, Service};
+use togather_compose::{Healthcheck, Logging, Port, Restart, Service};
 
 /// What a container has besides what its service says.
 pub(super) struct Extra<'a> {

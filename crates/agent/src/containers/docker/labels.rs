@@ -7,12 +7,10 @@
 
 use std::collections::HashMap;
 
+use togather_compose::{Compose, Service};
 use togather_model::{Slot, Ulid};
 
-use super::super::{
-    App, ContainersError,
-    compose::{Compose, Service},
-};
+use super::super::{App, ContainersError};
 
 pub(super) const PROJECT: &str = "togather.project";
 pub(super) const SERVICE: &str = "togather.service";

@@ -3,10 +3,11 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use bollard::{models::ContainerInspectResponse, query_parameters::StopContainerOptionsBuilder};
+use togather_compose::Port;
 use togather_model::{Digest, Slot};
 
 use super::{
-    super::{App, ContainersError, SlotContainer, compose::Port},
+    super::{App, ContainersError, SlotContainer},
     Docker,
     connection::{PATIENCE, has_status},
     create::{Extra, whole_seconds},

@@ -4,30 +4,30 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_saphyr::Spanned;
 
-use super::{
+use crate::{
     ComposeError,
     document::{ListOrMap, OneOrMany, Text},
     interpolate::interpolate,
 };
 
 /// The file, the environment and the part of the file that is being read.
-pub(super) struct Reader<'a> {
-    pub(super) path: &'a Path,
-    pub(super) environment: &'a BTreeMap<String, String>,
+pub(crate) struct Reader<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) environment: &'a BTreeMap<String, String>,
     /// For example ``service `db` ``.
-    pub(super) place: String,
+    pub(crate) place: String,
 }
 
 impl Reader<'_> {
     /// The same for the service of this name.
-    pub(super) fn of(&self, service: &str) -> Self {
+    pub(crate) fn of(&self, service: &str) -> Self {
         Self {
             place: format!("service `{service}`"),
             ..*self
         }
     }
 
-    pub(super) fn wrong(&self, line: u64, key: &str, problem: impl Into<String>) -> ComposeError {
+    pub(crate) fn wrong(&self, line: u64, key: &str, problem: impl Into<String>) -> ComposeError {
         ComposeError::Invalid {
             path: self.path.to_owned(),
             line,
@@ -36,7 +36,7 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn text(&self, key: &str, text: &Text) -> Result<String, ComposeError> {
+    pub(crate) fn text(&self, key: &str, text: &Text) -> Result<String, ComposeError> {
         self.fill(key, &text.value, text.referenced.line())
     }
 
@@ -45,7 +45,7 @@ impl Reader<'_> {
             .map_err(|error| self.wrong(line, key, error.to_string()))
     }
 
-    pub(super) fn optional(
+    pub(crate) fn optional(
         &self,
         key: &str,
         text: Option<&Text>,
@@ -53,7 +53,7 @@ impl Reader<'_> {
         text.map(|text| self.text(key, text)).transpose()
     }
 
-    pub(super) fn list(
+    pub(crate) fn list(
         &self,
         key: &str,
         texts: Option<&Vec<Text>>,
@@ -62,9 +62,9 @@ impl Reader<'_> {
         texts.map(|text| self.text(key, text)).collect()
     }
 
-    /// A text in one of the notations of [`values`](super::values). The error shows the text as it
+    /// A text in one of the notations of [`values`](crate::values). The error shows the text as it
     /// is written, not what was filled in: that may be a secret.
-    pub(super) fn parsed<T>(
+    pub(crate) fn parsed<T>(
         &self,
         key: &str,
         text: &Text,
@@ -78,7 +78,7 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn parsed_optional<T>(
+    pub(crate) fn parsed_optional<T>(
         &self,
         key: &str,
         text: Option<&Text>,
@@ -89,7 +89,7 @@ impl Reader<'_> {
             .transpose()
     }
 
-    pub(super) fn one_or_many(
+    pub(crate) fn one_or_many(
         &self,
         key: &str,
         texts: &Spanned<OneOrMany>,
@@ -101,7 +101,7 @@ impl Reader<'_> {
     }
 
     /// A program and its arguments; a lone text is split at blanks as a shell would.
-    pub(super) fn command(
+    pub(crate) fn command(
         &self,
         key: &str,
         command: Option<&Spanned<OneOrMany>>,
@@ -119,7 +119,7 @@ impl Reader<'_> {
     }
 
     /// `NAME: value` or `NAME=value`. A name without a value takes it from the environment file.
-    pub(super) fn variables(
+    pub(crate) fn variables(
         &self,
         key: &str,
         variables: Option<&ListOrMap<Option<Text>>>,
@@ -162,7 +162,7 @@ impl Reader<'_> {
     }
 
     /// Labels are as variables, but one without a value is empty.
-    pub(super) fn labels(
+    pub(crate) fn labels(
         &self,
         key: &str,
         labels: Option<&ListOrMap<Option<Text>>>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_saphyr::Spanned;
 
-use super::{
+use crate::{
     ComposeError,
     document::{
         HealthcheckEntry, ListOrMap, LoggingEntry, OneOrMany, ResourceEntry, ServiceEntry, Text,
@@ -15,10 +15,10 @@ use super::{
 };
 
 /// The network of a service that names none, as Compose calls it.
-pub(super) const DEFAULT_NETWORK: &str = "default";
+pub(crate) const DEFAULT_NETWORK: &str = "default";
 
 /// A network or a volume. Its name in Docker is its own, or the key after the project's name.
-pub(super) fn resource(
+pub(crate) fn resource(
     reader: &Reader<'_>,
     project: &str,
     key: &str,
@@ -52,14 +52,14 @@ pub(super) fn resource(
 }
 
 /// What a service may refer to: networks and volumes with their names in Docker, and services.
-pub(super) struct Declared {
-    pub(super) networks: BTreeMap<String, String>,
-    pub(super) volumes: BTreeMap<String, String>,
-    pub(super) services: BTreeSet<String>,
+pub(crate) struct Declared {
+    pub(crate) networks: BTreeMap<String, String>,
+    pub(crate) volumes: BTreeMap<String, String>,
+    pub(crate) services: BTreeSet<String>,
 }
 
 /// A service of this name.
-pub(super) fn service(
+pub(crate) fn service(
     reader: &Reader<'_>,
     name: &str,
     entry: &ServiceEntry,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// Why a text could not be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InterpolateError {
+pub(crate) enum InterpolateError {
     #[error(
         "`{0}` has no value; set it in the environment file, or give a default: `${{{0}:-default}}`"
     )]
@@ -20,7 +20,7 @@ pub(super) enum InterpolateError {
 }
 
 /// Fills in every reference of a text. Values are taken as they are: a `$` in one is just a `$`.
-pub(super) fn interpolate(
+pub(crate) fn interpolate(
     text: &str,
     environment: &BTreeMap<String, String>,
 ) -> Result<String, InterpolateError> {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::service::{Port, Restart};
+use crate::service::{Port, Restart};
 
-pub(super) const SIZE: &str = "a size such as `64m` or `1g`";
+pub(crate) const SIZE: &str = "a size such as `64m` or `1g`";
 
 /// Bytes, in Docker's notation: a number and perhaps `b`, `k`, `m` or `g`, in powers of 1024.
-pub(super) fn size(text: &str) -> Option<i64> {
+pub(crate) fn size(text: &str) -> Option<i64> {
     let text = text.trim().to_ascii_lowercase();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text.get(digits.len()..)? {
@@ -24,17 +24,17 @@ pub(super) fn size(text: &str) -> Option<i64> {
     number.checked_mul(1 << shift)
 }
 
-pub(super) const DURATION: &str = "a duration such as `30s` or `1m30s`";
+pub(crate) const DURATION: &str = "a duration such as `30s` or `1m30s`";
 
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let duration: SignedDuration = text.trim().parse().ok()?;
     duration.try_into().ok()
 }
 
-pub(super) const CPUS: &str = "a number of CPUs such as `2` or `0.5`";
+pub(crate) const CPUS: &str = "a number of CPUs such as `2` or `0.5`";
 
 /// Billionths of one CPU.
-pub(super) fn nano_cpus(text: &str) -> Option<i64> {
+pub(crate) fn nano_cpus(text: &str) -> Option<i64> {
     let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
     let only_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     if whole.is_empty() || fraction.len() > 9 || !only_digits(whole) || !only_digits(fraction) {
@@ -45,16 +45,16 @@ pub(super) fn nano_cpus(text: &str) -> Option<i64> {
     whole.checked_mul(1_000_000_000)?.checked_add(fraction)
 }
 
-pub(super) const SWITCH: &str = "`true` or `false`";
+pub(crate) const SWITCH: &str = "`true` or `false`";
 
-pub(super) fn switch(text: &str) -> Option<bool> {
+pub(crate) fn switch(text: &str) -> Option<bool> {
     text.trim().parse().ok()
 }
 
-pub(super) const RESTART: &str =
+pub(crate) const RESTART: &str =
     "`no`, `always`, `unless-stopped`, `on-failure` or `on-failure:TIMES`";
 
-pub(super) fn restart(text: &str) -> Option<Restart> {
+pub(crate) fn restart(text: &str) -> Option<Restart> {
     Some(match text {
         // YAML 1.1 reads a bare `no` as a boolean, so files have it quoted, bare, or as `false`.
         "no" | "false" => Restart::No,
@@ -67,10 +67,10 @@ pub(super) fn restart(text: &str) -> Option<Restart> {
     })
 }
 
-pub(super) const PORT: &str =
+pub(crate) const PORT: &str =
     "`HOST:CONTAINER`, perhaps with an address before and `/udp` after: `127.0.0.1:5432:5432/tcp`";
 
-pub(super) fn port(text: &str) -> Option<Port> {
+pub(crate) fn port(text: &str) -> Option<Port> {
     let (addresses, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     if !matches!(protocol, "tcp" | "udp" | "sctp") {
         return None;
@@ -97,20 +97,20 @@ pub(super) fn port(text: &str) -> Option<Port> {
     })
 }
 
-pub(super) const MOUNT: &str =
+pub(crate) const MOUNT: &str =
     "`VOLUME:/PATH` or `/HOST/PATH:/PATH`, perhaps with `:ro` after it; paths are absolute";
 
 /// A mount as it is written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mount<'a> {
+pub(crate) struct Mount<'a> {
     /// A volume's name, or an absolute path on the host.
-    pub(super) source: &'a str,
+    pub(crate) source: &'a str,
     /// An absolute path in the container.
-    pub(super) target: &'a str,
-    pub(super) read_only: bool,
+    pub(crate) target: &'a str,
+    pub(crate) read_only: bool,
 }
 
-pub(super) fn mount(text: &str) -> Option<Mount<'_>> {
+pub(crate) fn mount(text: &str) -> Option<Mount<'_>> {
     let mut parts = text.split(':');
     let (source, target, mode) = (parts.next()?, parts.next()?, parts.next());
     let read_only = match mode {

@@ -10,86 +10,86 @@ use serde::{
 use serde_saphyr::Spanned;
 
 /// A scalar as it is written, with its line; numbers and booleans are kept as text.
-pub(super) type Text = Spanned<String>;
+pub(crate) type Text = Spanned<String>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Document {
-    pub(super) name: Text,
-    pub(super) services: BTreeMap<String, Spanned<ServiceEntry>>,
-    pub(super) networks: Option<BTreeMap<String, Option<ResourceEntry>>>,
-    pub(super) volumes: Option<BTreeMap<String, Option<ResourceEntry>>>,
+pub(crate) struct Document {
+    pub(crate) name: Text,
+    pub(crate) services: BTreeMap<String, Spanned<ServiceEntry>>,
+    pub(crate) networks: Option<BTreeMap<String, Option<ResourceEntry>>>,
+    pub(crate) volumes: Option<BTreeMap<String, Option<ResourceEntry>>>,
 }
 
 /// A network or a volume.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ResourceEntry {
-    pub(super) name: Option<Text>,
-    pub(super) driver: Option<Text>,
-    pub(super) driver_opts: Option<BTreeMap<String, Text>>,
-    pub(super) external: Option<Text>,
+pub(crate) struct ResourceEntry {
+    pub(crate) name: Option<Text>,
+    pub(crate) driver: Option<Text>,
+    pub(crate) driver_opts: Option<BTreeMap<String, Text>>,
+    pub(crate) external: Option<Text>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ServiceEntry {
-    pub(super) image: Option<Text>,
-    pub(super) command: Option<Spanned<OneOrMany>>,
-    pub(super) entrypoint: Option<Spanned<OneOrMany>>,
-    pub(super) environment: Option<ListOrMap<Option<Text>>>,
-    pub(super) volumes: Option<Vec<Text>>,
-    pub(super) ports: Option<Vec<Text>>,
-    pub(super) networks: Option<Vec<Text>>,
-    pub(super) depends_on: Option<ListOrMap<DependencyEntry>>,
-    pub(super) healthcheck: Option<HealthcheckEntry>,
-    pub(super) restart: Option<Text>,
-    pub(super) shm_size: Option<Text>,
-    pub(super) mem_limit: Option<Text>,
-    pub(super) cpus: Option<Text>,
-    pub(super) stop_grace_period: Option<Text>,
-    pub(super) stop_signal: Option<Text>,
-    pub(super) user: Option<Text>,
-    pub(super) working_dir: Option<Text>,
-    pub(super) logging: Option<LoggingEntry>,
-    pub(super) labels: Option<ListOrMap<Option<Text>>>,
-    pub(super) read_only: Option<Text>,
-    pub(super) tmpfs: Option<Spanned<OneOrMany>>,
-    pub(super) cap_add: Option<Vec<Text>>,
-    pub(super) cap_drop: Option<Vec<Text>>,
-    pub(super) security_opt: Option<Vec<Text>>,
-    pub(super) extra_hosts: Option<ListOrMap<Option<Text>>>,
-    pub(super) init: Option<Text>,
+pub(crate) struct ServiceEntry {
+    pub(crate) image: Option<Text>,
+    pub(crate) command: Option<Spanned<OneOrMany>>,
+    pub(crate) entrypoint: Option<Spanned<OneOrMany>>,
+    pub(crate) environment: Option<ListOrMap<Option<Text>>>,
+    pub(crate) volumes: Option<Vec<Text>>,
+    pub(crate) ports: Option<Vec<Text>>,
+    pub(crate) networks: Option<Vec<Text>>,
+    pub(crate) depends_on: Option<ListOrMap<DependencyEntry>>,
+    pub(crate) healthcheck: Option<HealthcheckEntry>,
+    pub(crate) restart: Option<Text>,
+    pub(crate) shm_size: Option<Text>,
+    pub(crate) mem_limit: Option<Text>,
+    pub(crate) cpus: Option<Text>,
+    pub(crate) stop_grace_period: Option<Text>,
+    pub(crate) stop_signal: Option<Text>,
+    pub(crate) user: Option<Text>,
+    pub(crate) working_dir: Option<Text>,
+    pub(crate) logging: Option<LoggingEntry>,
+    pub(crate) labels: Option<ListOrMap<Option<Text>>>,
+    pub(crate) read_only: Option<Text>,
+    pub(crate) tmpfs: Option<Spanned<OneOrMany>>,
+    pub(crate) cap_add: Option<Vec<Text>>,
+    pub(crate) cap_drop: Option<Vec<Text>>,
+    pub(crate) security_opt: Option<Vec<Text>>,
+    pub(crate) extra_hosts: Option<ListOrMap<Option<Text>>>,
+    pub(crate) init: Option<Text>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct DependencyEntry {
-    pub(super) condition: Option<Text>,
+pub(crate) struct DependencyEntry {
+    pub(crate) condition: Option<Text>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct HealthcheckEntry {
-    pub(super) test: Option<Spanned<OneOrMany>>,
-    pub(super) interval: Option<Text>,
-    pub(super) timeout: Option<Text>,
-    pub(super) retries: Option<Text>,
-    pub(super) start_period: Option<Text>,
-    pub(super) disable: Option<Text>,
+pub(crate) struct HealthcheckEntry {
+    pub(crate) test: Option<Spanned<OneOrMany>>,
+    pub(crate) interval: Option<Text>,
+    pub(crate) timeout: Option<Text>,
+    pub(crate) retries: Option<Text>,
+    pub(crate) start_period: Option<Text>,
+    pub(crate) disable: Option<Text>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LoggingEntry {
-    pub(super) driver: Option<Text>,
-    pub(super) options: Option<BTreeMap<String, Text>>,
+pub(crate) struct LoggingEntry {
+    pub(crate) driver: Option<Text>,
+    pub(crate) options: Option<BTreeMap<String, Text>>,
 }
 
 /// Where each entry begins: errors of the parser name a line, and this finds the service it is in.
 /// Unlike [`Document`] it takes any key.
 #[derive(Deserialize)]
-pub(super) struct Outline {
+pub(crate) struct Outline {
     #[serde(default)]
     services: BTreeMap<String, Spanned<IgnoredAny>>,
     networks: Option<Spanned<IgnoredAny>>,
@@ -98,7 +98,7 @@ pub(super) struct Outline {
 
 impl Outline {
     /// The part of the file that this line is in, as errors say it.
-    pub(super) fn place(&self, line: u64) -> String {
+    pub(crate) fn place(&self, line: u64) -> String {
         let services = self.services.iter();
         let services = services.map(|(name, entry)| (format!("service `{name}`"), entry));
         let networks = self.networks.iter().map(|at| ("networks".to_owned(), at));
@@ -114,7 +114,7 @@ impl Outline {
 }
 
 /// A text, or a list of them. In a [`Spanned`], because a lone text comes without its line.
-pub(super) enum OneOrMany {
+pub(crate) enum OneOrMany {
     One(String),
     Many(Vec<Text>),
 }
@@ -146,7 +146,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
 }
 
 /// A list of texts, or a mapping; both ways of writing an environment, labels or dependencies.
-pub(super) enum ListOrMap<V> {
+pub(crate) enum ListOrMap<V> {
     List(Vec<Text>),
     Map(Vec<(Text, V)>),
 }

@@ -4,7 +4,7 @@
 use serde_saphyr::Spanned;
 use togather_model::Slot;
 
-use super::{
+use crate::{
     ComposeError,
     document::{Document, ListOrMap, ServiceEntry, Text},
     reader::Reader,
@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Sorts services so that each comes after its dependencies; otherwise by name.
-pub(super) fn in_order(
+pub(crate) fn in_order(
     top: &Reader<'_>,
     document: &Document,
     mut waiting: Vec<Service>,
@@ -34,7 +34,7 @@ pub(super) fn in_order(
 }
 
 /// Takes the app's service out of all others, if it can be run in two slots.
-pub(super) fn app_service(
+pub(crate) fn app_service(
     top: &Reader<'_>,
     document: &Document,
     services: &mut Vec<Service>,
@@ -72,7 +72,7 @@ pub(super) fn app_service(
 }
 
 /// What must hold for every other service.
-pub(super) fn base_service(
+pub(crate) fn base_service(
     reader: &Reader<'_>,
     entry: &Spanned<ServiceEntry>,
     service: &Service,
