@@ -119,17 +119,42 @@ impl Node {
             Some(live) => self.is_healthy(live.slot, &live.git_commit).await,
             None => false,
         };
+        let ran = self.ran(schema).await.unwrap_or_else(|e| {
+            let what = "the releases that served here could not be read";
+            note(
+                Failure::caused_by(FailureKind::Other, what, &e)
+                    .next("look at the agent's journal on the node"),
+            );
+            vec![]
+        });
         Observed {
             node: self.name.clone(),
             live,
             live_healthy,
             schema,
+            ran,
             database_bytes,
             snapshot_disk: self.snapshots.disk_needed(database_bytes),
             no_snapshot,
             disk_free,
             problems,
         }
+    }
+
+    /// The migrations of the newest release that served here and was built for this schema. After a
+    /// rollback that is not the live one.
+    async fn ran(&self, schema: Schema) -> Result<Vec<u64>, StateError> {
+        let Some(have) = schema.version() else {
+            return Ok(vec![]);
+        };
+        for id in self.state.served_releases().await? {
+            if let Some(release) = self.state.release(id).await?
+                && release.schema_version() == have
+            {
+                return Ok(release.migrations.iter().map(|m| m.version).collect());
+            }
+        }
+        Ok(vec![])
     }
 
     /// Whether there is a database yet. One elsewhere is there before the node has any service.

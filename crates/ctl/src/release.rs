@@ -4,7 +4,7 @@ pub mod migrations;
 
 use std::path::Path;
 
-use togather_model::{Digest, Image, Release};
+use togather_model::{Digest, Image, ImageReference, Release};
 
 use crate::error::{Error, Result};
 
@@ -31,23 +31,21 @@ pub fn read(path: &Path) -> Result<(Release, Vec<u8>)> {
 /// # Errors
 /// It names a tag, which may be another image tomorrow, or is no reference at all.
 pub fn image(reference: &str) -> std::result::Result<Image, String> {
-    let Some((repository, digest)) = reference.split_once('@') else {
+    let named: ImageReference = reference.parse().map_err(|error| format!("{error}"))?;
+    let Some(digest) = named.digest else {
         return Err(format!(
             "`{reference}` has no digest, and what a tag names may change: expected REPOSITORY@sha256:…\n  \
              find the digest with: docker image inspect --format '{{{{index .RepoDigests 0}}}}' {reference}"
         ));
     };
-    let path = repository
-        .split_once('/')
-        .map_or(repository, |(_, path)| path);
-    if let Some((_, tag)) = path.split_once(':') {
+    if let Some(tag) = named.tag {
         return Err(format!(
             "`{reference}` has both a tag and a digest: leave `:{tag}` out"
         ));
     }
     let digest: Digest = digest.parse().map_err(|error| format!("{error}"))?;
     Ok(Image::Registry {
-        repository: repository.to_owned(),
+        repository: named.repository,
         digest,
     })
 }
@@ -74,6 +72,12 @@ mod tests {
                 "leave `:1.0` out",
             ),
             ("app@sha256:abc".to_owned(), "64 hexadecimal digits"),
+            (
+                format!("https://ghcr.io/x/y@{digest}"),
+                "leave `https://` out",
+            ),
+            (format!("//x/y@{digest}"), "between its slashes"),
+            (format!("host:99999/x@{digest}"), "`99999` is no port"),
         ] {
             let error = image(&wrong).unwrap_err();
             assert!(error.contains(words), "{error}");

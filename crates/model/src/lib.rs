@@ -7,6 +7,7 @@
 pub mod digest;
 pub mod event;
 pub mod failure;
+pub mod image_reference;
 pub mod job;
 pub mod lease;
 pub mod observed;
@@ -23,6 +24,7 @@ pub mod step;
 pub use digest::Digest;
 pub use event::{Event, EventKind, SnapshotEvent};
 pub use failure::{Failure, FailureKind};
+pub use image_reference::{ImageReference, NotAnImageReference};
 pub use job::JobKind;
 pub use lease::Lease;
 pub use observed::{Live, Observed, Schema};

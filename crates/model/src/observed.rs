@@ -17,6 +17,10 @@ pub struct Observed {
     pub live_healthy: bool,
     /// The database's schema.
     pub schema: Schema,
+    /// The numbers of the migrations that brought the schema to where it is, as far as a release
+    /// says; empty: not known.
+    #[serde(default)]
+    pub ran: Vec<u64>,
     /// The database's size in bytes, when it could be asked.
     pub database_bytes: u64,
     /// What taking and proving a snapshot takes of this machine's disk at most, in bytes.

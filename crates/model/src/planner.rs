@@ -201,6 +201,7 @@ fn schema_refusals(observed: &Observed, release: &Release, kind: OperationKind) 
             .next("or restore the snapshot from before it: `togather-ctl snapshot list --nodes all` names it, `togather-ctl snapshot restore ID --nodes NODE` goes back to it"),
         ),
     }
+    refusals.extend(late_refusal(observed, release));
     // The old version overlaps with the new schema, and would have to run on it after an undo.
     let moves = release.pending(observed.schema.version()).next().is_some();
     if let (true, Some(live), Some(oldest)) = (moves, &observed.live, release.oldest_schema)
@@ -238,6 +239,30 @@ fn schema_refusals(observed: &Observed, release: &Release, kind: OperationKind) 
         );
     }
     refusals
+}
+
+/// golang-migrate remembers one number alone: what is below it never runs, and nobody would say so.
+fn late_refusal(observed: &Observed, release: &Release) -> Option<Failure> {
+    let have = observed.schema.version()?;
+    // A release may have been made with its newest migrations only; what is older is not missing.
+    let first = observed.ran.iter().min()?;
+    let late: Vec<String> = (release.migrations.iter())
+        .filter(|m| m.version > *first && m.version <= have && !observed.ran.contains(&m.version))
+        .map(|m| m.file.clone())
+        .collect();
+    (!late.is_empty()).then(|| {
+        Failure::new(
+            FailureKind::Migration,
+            format!(
+                "the database is at schema {have}, and the release that brought it there does not have {}: \
+                 what is below the schema would never run",
+                late.join(", ")
+            ),
+        )
+        .next(format!(
+            "give it a number above {have}, and create the release anew"
+        ))
+    })
 }
 
 fn disk_refusal(observed: &Observed, strategy: &Strategy, snapshot: bool) -> Option<Failure> {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
+use crate::{digest::Digest, image_reference::ImageReference};
 
 /// The `schema` field of a release file.
 pub const SCHEMA: &str = "togather.fleet/release/v1";
@@ -196,13 +196,8 @@ impl Release {
         if self.git_commit.len() != 40 || !self.git_commit.bytes().all(is_lower_hex) {
             return invalid("git_commit", "expected 40 lower-case hexadecimal digits");
         }
-        if let Image::Registry { repository, .. } = &self.image
-            && !is_repository(repository)
-        {
-            return invalid(
-                "image",
-                "the repository must have no tag, space or upper-case letter",
-            );
+        if let Image::Registry { repository, .. } = &self.image {
+            check_repository(repository)?;
         }
         let versions: BTreeSet<u64> = self.migrations.iter().map(|m| m.version).collect();
         if versions.len() != self.migrations.len()
@@ -240,12 +235,14 @@ fn is_lower_hex(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
-fn is_repository(text: &str) -> bool {
-    // A colon may only belong to the registry's port, which comes before the first slash.
-    let path = text.split_once('/').map_or(text, |(_, path)| path);
-    !text.is_empty()
-        && !path.contains(':')
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"./-_:".contains(&b))
+fn check_repository(text: &str) -> Result<(), ReleaseError> {
+    let rule = match text.parse::<ImageReference>() {
+        Ok(named) if named.repository == text => return Ok(()),
+        Ok(_) => "the repository must have no tag and no digest".to_owned(),
+        Err(why) => why.to_string(),
+    };
+    Err(ReleaseError::Invalid {
+        field: "image",
+        rule,
+    })
 }

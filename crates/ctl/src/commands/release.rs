@@ -54,7 +54,7 @@ pub(crate) struct Create {
     #[arg(long = "hook", value_name = "COMMAND", value_parser = words)]
     hooks: Vec<Words>,
     /// How long each hook may take
-    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = span)]
+    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = some_time)]
     hook_timeout: Duration,
     /// When the image was built [default: now]
     #[arg(long, value_name = "TIME")]
@@ -115,6 +115,7 @@ impl Create {
             built_at: self.built_at.unwrap_or_else(Timestamp::now),
             attestation: self.attestation.as_deref().map(attestation).transpose()?,
         };
+        check_oldest_schema(&content)?;
         let bytes = content
             .to_bytes()
             .map_err(|error| Error::usage("this makes no release").because(&error))?;
@@ -137,6 +138,29 @@ fn attestation(path: &std::path::Path) -> Result<Attestation> {
         );
     }
     Ok(Attestation { signature })
+}
+
+/// A span of time in which something can happen.
+fn some_time(text: &str) -> std::result::Result<Duration, String> {
+    match span(text)? {
+        Duration::ZERO => {
+            Err("nothing can be done in no time: expected for example 90s or 5m".into())
+        }
+        span => Ok(span),
+    }
+}
+
+/// A schema that the release leads to, or an earlier one.
+fn check_oldest_schema(content: &Content) -> Result<()> {
+    let schema = content.schema_version();
+    match content.oldest_schema.filter(|&oldest| oldest > schema) {
+        None => Ok(()),
+        Some(oldest) => Err(Error::usage(format!(
+            "--oldest-schema {oldest} is above the release's schema, which is {schema}"
+        ))
+        .cause("no version was built for it yet, so none could be replaced by this release")
+        .next(format!("give {schema} or less, or leave it out"))),
+    }
 }
 
 /// Splits a command as a shell would, without one.

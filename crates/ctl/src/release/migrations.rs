@@ -9,14 +9,15 @@ use togather_model::Migration;
 
 use crate::error::{Error, Result};
 
-const EXPECTED: &str = "expected NNNNNN_name.up.sql or NNNNNN_name.down.sql, and nothing else";
+const EXPECTED: &str = "expected NNNNNN_name.up.sql or NNNNNN_name.down.sql";
 
 /// Reads the migrations of a folder, in the order of their numbers. Those that go down are left
-/// out: nodes only migrate forward.
+/// out: nodes only migrate forward. What golang-migrate ignores is ignored (`embed.go`, `README.md`,
+/// folders), unless its name looks as if it was meant to be a migration.
 ///
 /// # Errors
-/// Everything that is wrong with the folder at once: names of another form, numbers used twice,
-/// files that cannot be read.
+/// Everything that is wrong with the folder at once: migrations with names of another form, numbers
+/// used twice, files that cannot be read.
 pub fn read(folder: &Path) -> Result<Vec<Migration>> {
     let unreadable = |error: std::io::Error| {
         Error::usage(format!(
@@ -28,6 +29,7 @@ pub fn read(folder: &Path) -> Result<Vec<Migration>> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
         .map_err(unreadable)?;
+    files.retain(|path| !path.is_dir() && looks_like_a_migration(path));
     files.sort();
 
     let (mut found, mut wrong) = (BTreeMap::<u64, Migration>::new(), Vec::new());
@@ -58,6 +60,13 @@ pub fn read(folder: &Path) -> Result<Vec<Migration>> {
         folder.display()
     ));
     Err(wrong.into_iter().fold(error, Error::cause))
+}
+
+/// Digits first, or SQL: anything else was never meant to run.
+fn looks_like_a_migration(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with(|first: char| first.is_ascii_digit())
+        || name.to_ascii_lowercase().ends_with(".sql")
 }
 
 /// The migration in a file; `None` for one that goes down.
@@ -123,8 +132,9 @@ mod tests {
         let folder = folder(&[
             ("000001_a.up.sql", ""),
             ("1_b.up.sql", ""),
-            ("README.md", ""),
+            ("schema.sql", ""),
             ("000003_c.sql", ""),
+            ("000004_d.up.sql.orig", ""),
             ("0_zero.up.sql", ""),
         ]);
         let error = read(folder.path()).unwrap_err();
@@ -132,12 +142,27 @@ mod tests {
         let text = error.to_string();
         for words in [
             "1_b.up.sql has the same number as 000001_a.up.sql",
-            "README.md is not a migration",
+            "schema.sql is not a migration",
+            "000004_d.up.sql.orig is not a migration",
             "000003_c.sql is not a migration",
             "0_zero.up.sql: its number must be positive",
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
+    }
+
+    #[test]
+    fn what_golang_migrate_ignores_is_ignored() {
+        let folder = folder(&[
+            ("000001_a.up.sql", "SELECT 1;"),
+            ("embed.go", "package migrations"),
+            ("README.md", ""),
+            (".gitkeep", ""),
+            (".DS_Store", ""),
+        ]);
+        std::fs::create_dir(folder.path().join("2024_archive")).unwrap();
+        let read = read(folder.path()).unwrap();
+        assert_eq!(read.len(), 1);
     }
 
     #[test]

@@ -252,6 +252,7 @@ fn a_release_file_says_what_went_in() {
         "DROP TABLE events;",
     )
     .unwrap();
+    fs::write(place.path("migrations/embed.go"), "package migrations").unwrap();
     let more = [
         "--image",
         &image(),
@@ -288,6 +289,7 @@ fn what_makes_no_release_is_refused_and_nothing_is_written() {
     fs::write(place.path("wrong/first.sql"), "").unwrap();
     fs::write(place.path("text"), "no signature").unwrap();
     let digest = image();
+    let web = format!("https://{digest}");
     for (arguments, words) in [
         (
             vec!["--image", "registry.example/app:1.0"],
@@ -313,6 +315,15 @@ fn what_makes_no_release_is_refused_and_nothing_is_written() {
         (
             vec!["--image", &digest, "--hook", "it's"],
             "missing closing quote",
+        ),
+        (vec!["--image", &web], "leave `https://` out"),
+        (
+            vec!["--image", &digest, "--hook", "sync", "--hook-timeout", "0s"],
+            "nothing can be done in no time",
+        ),
+        (
+            vec!["--image", &digest, "--oldest-schema", "1"],
+            "--oldest-schema 1 is above the release's schema, which is 0",
         ),
         (vec!["--archive", "nothing.tar"], "nothing.tar"),
     ] {

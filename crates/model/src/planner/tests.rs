@@ -71,6 +71,7 @@ prop_compose! {
             live: live_schema.map(live),
             live_healthy,
             schema,
+            ran: vec![],
             database_bytes,
             snapshot_disk: 2 * database_bytes,
             no_snapshot,
@@ -142,6 +143,7 @@ fn healthy_at(version: u64) -> Observed {
             version,
             dirty: false,
         },
+        ran: vec![],
         database_bytes: 1 << 20,
         snapshot_disk: 2 << 20,
         no_snapshot: None,
@@ -211,6 +213,25 @@ fn a_release_the_live_version_cannot_overlap_with_is_refused() {
             .what
             .contains("does not run on schema 5")
     );
+}
+
+#[test]
+fn a_migration_that_comes_late_is_refused_because_it_would_never_run() {
+    let planned = |ran: &[u64]| {
+        let observed = Observed {
+            ran: ran.to_vec(),
+            ..healthy_at(3)
+        };
+        let request = request(OperationKind::Deploy);
+        let release = release(4, false, Some(1));
+        plan(&observed, &release, &Strategy::default(), &request)
+    };
+    let refused = &planned(&[1, 3]).unwrap_err()[0];
+    assert!(refused.what.contains("000002_x.up.sql"), "{refused}");
+    assert_eq!(refused.kind, FailureKind::Migration);
+    assert!(planned(&[1, 2, 3]).is_ok());
+    assert!(planned(&[3]).is_ok(), "made with its newest only");
+    assert!(planned(&[]).is_ok(), "not known");
 }
 
 #[test]

@@ -489,6 +489,7 @@ impl World {
             live_healthy: live.is_some(),
             live,
             schema: truth.schema(),
+            ran: vec![],
             database_bytes: 1,
             snapshot_disk: 2,
             no_snapshot: None,
