@@ -1,5 +1,7 @@
 //! From the configuration to the node: each outside thing made and checked, none of them asked yet.
 
+mod configured;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -7,23 +9,22 @@ use std::{
 };
 
 use serde::Serialize;
-use togather_model::{Failure, FailureKind, Timestamp, retention::Policy};
+use togather_model::{Failure, FailureKind, Timestamp};
 use tokio::time::timeout;
 
+pub use self::configured::Configured;
 use crate::{
-    config::{Config, DatabaseSection},
-    containers::{Containers, ContainersError, Docker, compose},
-    database::{DatabaseError, DatabaseSettings, Postgres},
+    config::Config,
+    configuration::Configuration,
+    containers::{Containers, ContainersError, compose},
+    database::DatabaseError,
     gate::Keys,
-    health::{HealthError, Http, HttpSettings},
+    health::HealthError,
     host::{Host, Machine},
     node::Node,
     reload::Reloaded,
     server::{Tls, TlsFilesError},
-    snapshots::{
-        Answer, ConditionalWrites, Dumps, Origin, Programs, SnapshotError, SnapshotSettings,
-        Snapshots, Spool,
-    },
+    snapshots::{Answer, ConditionalWrites, SnapshotError, Snapshots},
     state::{State, StateError},
     traffic::Caddy,
 };
@@ -40,12 +41,7 @@ pub struct Parts {
     pub tls: Reloaded<Tls>,
     /// Whose signatures count.
     pub keys: Arc<Keys>,
-    /// Caddy, which is to be reloaded at the start.
-    pub caddy: Arc<Caddy>,
-    docker: Arc<Docker>,
-    http: Http,
-    database: Arc<Postgres>,
-    dumps: Dumps,
+    configured: Configured,
 }
 
 #[derive(Serialize)]
@@ -109,7 +105,7 @@ impl Parts {
     /// # Errors
     /// The first part that cannot be made.
     pub fn of(config: &Config) -> Result<Self, AssemblyError> {
-        let (agent, deployment) = (&config.agent, &config.deployment);
+        let agent = &config.agent;
         let tls = Tls::of(agent.tls.clone())?;
         let keys = Keys::new(
             agent.signers.clone(),
@@ -121,77 +117,29 @@ impl Parts {
         if !problems.is_empty() {
             return Err(AssemblyError::Keys(problems));
         }
-        let proxy = &deployment.proxy;
-        let caddy = Caddy::new(
-            proxy.admin_socket.clone(),
-            proxy.caddyfile.clone(),
-            proxy.snippet.clone(),
-        );
-        let compose = compose::load(
-            &config.compose,
-            &config.environment,
-            &deployment.app.service,
-        )?;
-        let services: Vec<_> = compose.base_services().map(str::to_owned).collect();
-        let docker = Docker::new(
-            &deployment.docker.socket,
-            compose,
-            deployment.app.port.get(),
-        );
-        let docker = Arc::new(docker.map_err(AssemblyError::Docker)?);
-        let http = Http::new(HttpSettings {
-            public_url: proxy.public_url.clone(),
-            health_path: deployment.app.health_path.clone(),
-            metrics_path: deployment.app.metrics_path.clone(),
-            timeout: QUESTION.max(deployment.strategy.soak_latency * 2),
-        })?;
-        let section = &deployment.database;
-        let database = Postgres::new(DatabaseSettings {
-            url: config.database_url.clone(),
-            extensions: section.extensions.clone(),
-            elsewhere: section.service.is_none(),
-            lock_timeout: deployment.strategy.lock_timeout,
-            lock_retries: deployment.strategy.lock_retries,
-        });
-        let database = Arc::new(database.map_err(|e| AssemblyError::Database(Box::new(e)))?);
-        let snapshots = SnapshotSettings {
-            store: agent.snapshots.store.clone(),
-            retention: Policy {
-                keep_for: section.snapshots.keep_for,
-                min_verified: section.snapshots.min_verified,
-                daily: section.snapshots.daily,
-                weekly: section.snapshots.weekly,
-                monthly: section.snapshots.monthly,
-            },
-            origin: Some(Origin {
-                fleet: agent.fleet,
-                node: agent.node.name.to_string(),
-            }),
-            uploads: Some(agent.state.join("uploads")),
-            // A store on this very disk is never away.
-            spool: (agent.snapshots.store.scheme() != "file").then(|| Spool {
-                folder: agent.state.join("spool"),
-                at_most: agent.snapshots.spool,
-            }),
-            min_disk_free: deployment.strategy.min_disk_free,
-        };
-        let programs = programs(section, &services, &docker, &database)?;
-        let dumps = Dumps::new(snapshots, programs, Arc::clone(&database));
         Ok(Self {
             tls,
             keys: Arc::new(keys),
-            caddy: Arc::new(caddy),
-            docker,
-            http,
-            database,
-            dumps: dumps.map_err(|e| AssemblyError::Snapshots(Box::new(e)))?,
+            configured: Configured::of(config, None)?,
         })
+    }
+
+    /// Caddy, which is to be reloaded at the start.
+    #[must_use]
+    pub fn caddy(&self) -> Arc<Caddy> {
+        Arc::clone(&self.configured.caddy)
+    }
+
+    /// What of it the operator's files make anew when they change.
+    #[must_use]
+    pub fn configured(&self) -> Configured {
+        self.configured.clone()
     }
 
     /// Where PostgreSQL's programs run, for people.
     #[must_use]
     pub fn place_of_programs(&self) -> String {
-        self.dumps.place_of_programs()
+        self.configured.dumps.place_of_programs()
     }
 
     /// Asks the snapshot store what it lets the agent do, and says so as YAML.
@@ -203,13 +151,13 @@ impl Parts {
             Failure::caused_by(FailureKind::Other, "the snapshot store cannot be used", e)
                 .next("look at `snapshots.store` in agent.yml, and at the credentials in the environment (on a node: /etc/togather/agent.env)")
         };
-        let held = Snapshots::survey(&self.dumps, None).await;
+        let held = Snapshots::survey(&*self.configured.dumps, None).await;
         let snapshots = held.map_err(|e| unusable(&e))?.snapshots.len();
-        let writes = self.dumps.conditional_writes().await;
+        let writes = self.configured.dumps.conditional_writes().await;
         if writes.answer == Answer::Unknown {
             return Err(unusable(&SnapshotError::Other(writes.reason)));
         }
-        let address = self.dumps.address();
+        let address = self.configured.dumps.address();
         let looked = Looked {
             snapshot_store: Store {
                 address,
@@ -220,58 +168,34 @@ impl Parts {
         serde_saphyr::to_string(&looked).map_err(|e| unusable(&e))
     }
 
-    /// The node that these parts make, with its memory opened, or begun if there is none.
+    /// The node that these parts make, with its memory opened, or begun if there is none. What the
+    /// files make of it comes from there when they change.
     ///
     /// # Errors
     /// The state cannot be opened.
-    pub async fn into_node(self, config: &Config) -> Result<(Node, Reloaded<Tls>), StateError> {
+    pub async fn into_node(
+        self,
+        config: &Config,
+        configuration: Arc<dyn Configuration>,
+    ) -> Result<(Node, Reloaded<Tls>), StateError> {
         let state = State::open(&config.agent.state.join("state.db"), Timestamp::now()).await?;
-        let host = Machine::new(written_to(config, &*self.docker).await);
+        let parts = self.configured;
+        let host = Machine::new(written_to(config, &*parts.docker).await);
         let node = Node {
             name: config.agent.node.name.to_string(),
-            strategy: config.deployment.strategy.clone(),
+            strategy: parts.strategy,
             attesters: self.keys,
-            containers: self.docker,
-            traffic: self.caddy,
-            health: Arc::new(self.http),
-            database: self.database,
-            snapshots: Arc::new(self.dumps),
+            containers: parts.docker,
+            traffic: parts.caddy,
+            health: parts.http,
+            database: parts.database,
+            snapshots: parts.dumps,
             host: Arc::new(host) as Arc<dyn Host>,
             state,
+            configuration,
+            configured: None,
         };
         Ok((node, self.tls))
-    }
-}
-
-/// Where PostgreSQL's programs run.
-fn programs(
-    section: &DatabaseSection,
-    services: &[String],
-    docker: &Arc<Docker>,
-    database: &Postgres,
-) -> Result<Programs, AssemblyError> {
-    match (section.service.clone(), section.client_image.clone()) {
-        (Some(service), _) if services.contains(&service) => Ok(Programs::InService {
-            exec: docker.clone(),
-            service,
-        }),
-        (Some(service), _) => Err(AssemblyError::NoSuchService {
-            service,
-            there: match services {
-                [] => "none".into(),
-                there => there.join(", "),
-            },
-        }),
-        (None, Some(image)) => {
-            // What cannot be handed to them is found out now, not in the night.
-            let login = database.login();
-            login.map_err(|e| AssemblyError::Database(Box::new(e)))?;
-            Ok(Programs::OneShot {
-                containers: docker.clone(),
-                image,
-            })
-        }
-        (None, None) => Err(AssemblyError::NoPrograms),
     }
 }
 

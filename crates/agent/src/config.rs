@@ -44,7 +44,16 @@ pub struct Config {
     pub environment: BTreeMap<String, String>,
     /// Where the database is, every `${VALUE}` filled in.
     pub database_url: SecretString,
+    /// The names of all files that it was read from, from `agent.yml`'s folder. One that need not be
+    /// there is among them all the same: it may come.
+    pub files: Vec<PathBuf>,
 }
+
+/// The names of the files in the folder; `agent.yml` itself may be called otherwise.
+pub const AGENT: &str = "agent.yml";
+const DEPLOYMENT: &str = "deployment.yml";
+const COMPOSE: &str = "docker-compose.yml";
+const ENVIRONMENT: &str = ".env.production";
 
 impl Config {
     /// Reads everything that belongs to this `agent.yml`.
@@ -52,12 +61,29 @@ impl Config {
     /// # Errors
     /// The first file that is missing, or not as it must be.
     pub fn load(agent_yml: &Path) -> Result<Self, ConfigError> {
-        let folder = agent_yml.parent().unwrap_or_else(|| Path::new(""));
-        let agent = AgentFile::load(agent_yml)?.within(folder);
-        let deployment_yml = folder.join("deployment.yml");
+        Self::load_copy(agent_yml, agent_yml)
+    }
+
+    /// Reads `agent.yml` alone, without what an overlay says of it.
+    ///
+    /// # Errors
+    /// It is missing, or not as it must be.
+    pub fn agent(agent_yml: &Path) -> Result<AgentFile, ConfigError> {
+        Ok(AgentFile::load(agent_yml)?.within(folder_of(agent_yml)))
+    }
+
+    /// The same from a copy of the folder; what it says is meant of the folder of `original`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_copy(agent_yml: &Path, original: &Path) -> Result<Self, ConfigError> {
+        let folder = folder_of(agent_yml);
+        let agent = AgentFile::load(agent_yml)?.within(folder_of(original));
+        let deployment_yml = folder.join(DEPLOYMENT);
         let deployment = read_yaml(&deployment_yml)?.unwrap_or_default();
 
-        let overlay_yml = folder.join(format!("providers/{}.yml", agent.provider));
+        let overlay = PathBuf::from(format!("providers/{}.yml", agent.provider));
+        let overlay_yml = folder.join(&overlay);
         let is_needed = agent.provider.as_str() != PLAIN_PROVIDER;
         let (agent, deployment) = if is_needed || overlay_yml.exists() {
             overlay::apply(&overlay_yml, agent, deployment)?
@@ -72,7 +98,7 @@ impl Config {
                 problem,
             });
         }
-        let environment = environment::load(&folder.join(".env.production"))?;
+        let environment = environment::load(&folder.join(ENVIRONMENT))?;
         let database_url = environment::fill_in(
             &deployment.database.url,
             &environment,
@@ -82,9 +108,14 @@ impl Config {
         Ok(Self {
             agent,
             deployment,
-            compose: folder.join("docker-compose.yml"),
+            compose: folder.join(COMPOSE),
             environment,
             database_url: database_url.into(),
+            files: [AGENT, DEPLOYMENT, COMPOSE, ENVIRONMENT]
+                .map(PathBuf::from)
+                .into_iter()
+                .chain([overlay])
+                .collect(),
         })
     }
 
@@ -108,6 +139,10 @@ impl Config {
             environment: self.environment.keys().map(String::as_str).collect(),
         })
     }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or_else(|| Path::new(""))
 }
 
 /// Reads a YAML file; `None`: it says nothing.

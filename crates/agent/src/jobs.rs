@@ -220,7 +220,8 @@ impl Jobs {
     }
 
     fn must_be_live(&self, typed: &str) -> Result<(), Failure> {
-        let live = self.node.database.live_name();
+        let node = self.node.in_force();
+        let live = node.database.live_name();
         if typed == live {
             return Ok(());
         }
@@ -250,7 +251,8 @@ impl Jobs {
     fn carry_out(&self, job: Job, work: Work, left: Option<Interrupted>) {
         let this = self.clone();
         self.under_way.spawn(async move {
-            let task = this.task(job.id);
+            let node = this.node.in_force();
+            let task = this.task(&node, job.id);
             // A swap is brought to its end, and so is what destroys something, to be able to tell what;
             // what only reads or adds may be broken off.
             let may_break_off = matches!(work, Work::Create(_) | Work::Verify(_));
@@ -281,14 +283,16 @@ impl Jobs {
     }
 
     async fn try_to_clear_up_after(&self, left: &Interrupted) {
-        if let Err(failure) = self.task(left.job.id).put_in_order(left).await {
+        let node = self.node.in_force();
+        if let Err(failure) = self.task(&node, left.job.id).put_in_order(left).await {
             tracing::warn!(job = %left.job.id, %failure, "what it left is not cleared away");
         }
     }
 
-    fn task(&self, id: Ulid) -> Task<'_> {
+    /// `node` is this one with the files that are in force as the job begins.
+    fn task<'a>(&'a self, node: &'a Node, id: Ulid) -> Task<'a> {
         Task {
-            node: &self.node,
+            node,
             id,
             current: &self.current,
             stopping: &self.stopping,

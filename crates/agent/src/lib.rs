@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod assembly;
 pub mod config;
+pub mod configuration;
 pub mod containers;
 pub mod database;
 pub mod deploy;

@@ -145,7 +145,7 @@ impl Lookout {
     /// Looks at the store and at the clock. What cannot be seen stays as it was known.
     pub async fn look(&self) {
         let _alone = self.looking.lock().await;
-        let node = &self.node;
+        let node = &self.node.in_force();
         let (survey, spooled, schema) = tokio::join!(
             within("the snapshots are not known", node.snapshots.survey(None)),
             within("the spool is not known", node.snapshots.spooled()),
@@ -241,7 +241,7 @@ impl Lookout {
         if self.store().answer != Answer::Unknown || self.known().seen_at.is_none() {
             return;
         }
-        let found = self.node.snapshots.conditional_writes().await;
+        let found = self.node.in_force().snapshots.conditional_writes().await;
         *guard(&self.store) = found.clone();
         if found.answer == Answer::Unknown {
             return;

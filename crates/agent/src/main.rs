@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -13,6 +13,7 @@ use togather_agent::{
     archive::Inbox,
     assembly::Parts,
     config::Config,
+    configuration,
     gate::Gate,
     jobs::Jobs,
     lookout::Lookout,
@@ -97,7 +98,9 @@ fn on_threads(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
 }
 
 async fn check(wanted: Check) -> Result<(), Failure> {
-    let (config, parts) = configure(&wanted.files.config)?;
+    install_ring();
+    let config = Config::load(&wanted.files.config).map_err(|e| misconfigured(&e))?;
+    let parts = Parts::of(&config).map_err(|e| misconfigured(&e))?;
     let effective = config.effective().map_err(|e| misconfigured(&e))?;
     // What follows from several values is a comment, so that the whole stays YAML.
     let place = parts.place_of_programs();
@@ -111,8 +114,9 @@ async fn check(wanted: Check) -> Result<(), Failure> {
 
 async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
     start_logging();
-    let (config, parts) = configure(&agent_yml)?;
-    let (services, tls) = assemble(&config, parts).await?;
+    install_ring();
+    let (config, parts, files) = configuration::to_start_with(&agent_yml)?;
+    let (services, tls) = assemble(&config, parts, files).await?;
     serve_metrics(&config, &services).await?;
     let (operations, jobs) = (services.operations.clone(), services.jobs.clone());
     remove_left_overs(&services);
@@ -161,28 +165,25 @@ async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the configuration and makes the parts of the node, asking nothing of any of them.
-fn configure(agent_yml: &Path) -> Result<(Config, Parts), Failure> {
-    // ring, for the whole process: whatever library asks for a default gets this one. It can only
-    // have been installed before, and then it is there.
+/// ring, for the whole process: whatever library asks for a default gets this one. It can only have
+/// been installed before, and then it is there.
+fn install_ring() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = Config::load(agent_yml).map_err(|e| misconfigured(&e))?;
-    let parts = Parts::of(&config).map_err(|e| misconfigured(&e))?;
-    Ok((config, parts))
 }
 
 /// Opens the node's memory and puts the parts together.
 async fn assemble(
     config: &Config,
     parts: Parts,
+    files: configuration::Files,
 ) -> Result<(Services, Arc<Reloaded<Tls>>), Failure> {
     let agent = &config.agent;
-    let (keys, caddy) = (Arc::clone(&parts.keys), Arc::clone(&parts.caddy));
+    let (keys, caddy) = (Arc::clone(&parts.keys), parts.caddy());
     let unusable =
         |e: &dyn std::error::Error| failed("the folder `state` in agent.yml cannot be used", e);
     std::fs::create_dir_all(&agent.state).map_err(|e| unusable(&e))?;
     let inbox = Inbox::open(agent.state.clone()).map_err(|e| unusable(&e))?;
-    let node = parts.into_node(config).await;
+    let node = parts.into_node(config, Arc::new(files)).await;
     let (node, tls) = node.map_err(|e| failed("the node's memory cannot be opened", &e))?;
     let tls = Arc::new(tls);
     if let Err(error) = caddy.reload().await {
@@ -227,7 +228,7 @@ async fn serve_metrics(config: &Config, services: &Services) -> Result<(), Failu
 /// Removes the containers of programs that the last run of the agent left. No new one is started
 /// before that was done; if it fails now, the first that is to be started tries again.
 fn remove_left_overs(services: &Services) {
-    let snapshots = Arc::clone(&services.node.snapshots);
+    let snapshots = services.node.in_force().snapshots;
     tokio::spawn(async move {
         if let Err(error) = snapshots.remove_left_overs().await {
             let failure = failed("programs may still run", &error);

@@ -8,6 +8,7 @@ use togather_model::{
 };
 
 use crate::{
+    configuration::Configuration,
     containers::{Containers, ContainersError},
     database::Database,
     health::Health,
@@ -45,6 +46,10 @@ pub struct Node {
     pub host: Arc<dyn Host>,
     /// What the node remembers.
     pub state: State,
+    /// Where those of the above come from that the operator's files make.
+    pub configuration: Arc<dyn Configuration>,
+    /// The state of the files that made them; `None`: none did.
+    pub configured: Option<Digest>,
 }
 
 /// Who may say that a release passed the tests.
@@ -57,6 +62,21 @@ pub trait Attesters: Send + Sync {
 }
 
 impl Node {
+    /// The same node, as its files make it now.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn as_configured_now(&self) -> Result<Self, Failure> {
+        self.configuration.now(self)
+    }
+
+    /// The same node, as its files make it now; if they cannot be used, as they made it last. For
+    /// everything that is no deployment.
+    #[must_use]
+    pub fn in_force(&self) -> Self {
+        self.configuration.in_force(self)
+    }
+
     /// Looks at everything a deployment relies on, changing nothing. What is wrong is a problem in
     /// the answer, never an error: all of it is found in one go.
     pub async fn observe(&self) -> Observed {

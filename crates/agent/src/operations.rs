@@ -84,19 +84,22 @@ impl Operations {
 
     /// Says what would be done. Changes nothing.
     pub async fn preview(&self, wanted: &Wanted, soak: Option<Duration>) -> Preview {
-        let chosen = match wanted.choose(&self.node).await {
-            Ok(chosen) => chosen,
-            Err(failure) => {
-                return Preview {
-                    plan: Err(vec![failure]),
-                    image_missing: false,
-                };
-            }
+        let refused = |failure| Preview {
+            plan: Err(vec![failure]),
+            image_missing: false,
         };
-        let id = new_id(self.node.host.now());
+        let node = match wanted.node(&self.node) {
+            Ok(node) => node,
+            Err(failure) => return refused(failure),
+        };
+        let chosen = match wanted.choose(&node).await {
+            Ok(chosen) => chosen,
+            Err(failure) => return refused(failure),
+        };
+        let id = new_id(node.host.now());
         Preview {
-            plan: self.plan(&chosen, id, soak).await,
-            image_missing: chosen.image_missing(&self.node).await,
+            plan: plan(&node, &chosen, id, soak).await,
+            image_missing: chosen.image_missing(&node).await,
         }
     }
 
@@ -139,8 +142,9 @@ impl Operations {
         if let Some(job) = job.filter(|running| running.job.swaps()) {
             return Err(jobs::held_by(&job.job));
         }
-        let chosen = ordered.wanted.choose(&self.node).await?;
-        let plan = self.plan(&chosen, ordered.id, ordered.soak).await;
+        let node = ordered.wanted.node(&self.node)?;
+        let chosen = ordered.wanted.choose(&node).await?;
+        let plan = plan(&node, &chosen, ordered.id, ordered.soak).await;
         let plan = plan.map_err(one_of)?;
         // Looking at the node takes a moment; the lease may have been lost in it.
         leases::check(&self.node, &ordered.operator, ordered.lease).await?;
@@ -148,24 +152,8 @@ impl Operations {
         chosen.keep(&self.node).await.map_err(|e| unreadable(&e))?;
         let begun = state.begin_operation(&operation, &plan).await;
         begun.map_err(|e| unreadable(&e))?;
-        self.carry_out(operation.clone(), plan, chosen);
+        self.carry_out(node, operation.clone(), plan, chosen);
         Ok(operation)
-    }
-
-    async fn plan(
-        &self,
-        chosen: &Chosen,
-        operation_id: Ulid,
-        soak: Option<Duration>,
-    ) -> Result<Plan, Vec<Failure>> {
-        let request = Request {
-            operation_id,
-            kind: chosen.kind,
-            release_id: chosen.release_id,
-            soak,
-        };
-        let observed = self.node.observe().await;
-        planner::plan(&observed, &chosen.release, &self.node.strategy, &request)
     }
 
     fn operation(&self, ordered: &Ordered, plan: &Plan) -> Operation {
@@ -183,8 +171,8 @@ impl Operations {
         }
     }
 
-    fn carry_out(&self, operation: Operation, plan: Plan, chosen: Chosen) {
-        let (node, stopping) = (self.node.clone(), self.stopping.clone());
+    fn carry_out(&self, node: Node, operation: Operation, plan: Plan, chosen: Chosen) {
+        let stopping = self.stopping.clone();
         self.under_way.spawn(async move {
             let deployment =
                 Deployment::new(&node, &operation, &plan, &chosen.release).until(stopping);
@@ -232,7 +220,7 @@ impl Operations {
     }
 
     async fn take_up(&self, operation: &Operation, plan: &Plan) -> Result<(), Failure> {
-        let node = &self.node;
+        let node = &self.begun_with(plan);
         let release = node.state.release(operation.release).await;
         let release = release.map_err(|e| unreadable(&e))?.ok_or_else(|| {
             let what = format!(
@@ -249,6 +237,18 @@ impl Operations {
         Ok(())
     }
 
+    /// The node as it was when this was begun, whatever has become of its files since.
+    fn begun_with(&self, plan: &Plan) -> Node {
+        let Some(id) = plan.configuration else {
+            return self.node.in_force();
+        };
+        let earlier = self.node.configuration.earlier(&self.node, id);
+        earlier.unwrap_or_else(|failure| {
+            tracing::warn!(%failure, "what it was begun with is not to be had; it goes on with what the files say");
+            self.node.in_force()
+        })
+    }
+
     /// Waits for what is under way, at most this long. Returns whether anything still is; that is
     /// taken up when the agent starts again.
     pub async fn wait(&self, within: Duration) -> bool {
@@ -258,6 +258,24 @@ impl Operations {
             .await
             .is_err()
     }
+}
+
+async fn plan(
+    node: &Node,
+    chosen: &Chosen,
+    operation_id: Ulid,
+    soak: Option<Duration>,
+) -> Result<Plan, Vec<Failure>> {
+    let request = Request {
+        operation_id,
+        kind: chosen.kind,
+        release_id: chosen.release_id,
+        soak,
+    };
+    let observed = node.observe().await;
+    let mut plan = planner::plan(&observed, &chosen.release, &node.strategy, &request)?;
+    plan.configuration = node.configured;
+    Ok(plan)
 }
 
 /// Several refusals as one: the first decides, the others are told with it.
@@ -287,7 +305,12 @@ fn unreadable(error: &StateError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deploy::tests::fakes::World;
+    use togather_model::Digest;
+
+    use crate::{
+        configuration::Configuration,
+        deploy::tests::fakes::{World, release},
+    };
 
     #[tokio::test]
     async fn what_cannot_be_taken_up_is_told() {
@@ -310,6 +333,46 @@ mod tests {
         let told = told.unwrap();
         assert!(told.contains("the journal could not be written"), "{told}");
         assert!(!operations.wait(Duration::from_secs(10)).await, "given up");
+    }
+
+    /// Files that somebody edited into nonsense.
+    struct Broken;
+
+    impl Configuration for Broken {
+        fn now(&self, _: &Node) -> Result<Node, Failure> {
+            Err(Failure::new(
+                FailureKind::Configuration,
+                "deployment.yml is wrong",
+            ))
+        }
+
+        fn in_force(&self, node: &Node) -> Node {
+            node.clone()
+        }
+
+        fn earlier(&self, node: &Node, _: Digest) -> Result<Node, Failure> {
+            Ok(node.clone())
+        }
+
+        fn forget_all_but(&self, _: &[Digest]) {}
+    }
+
+    #[tokio::test]
+    async fn broken_files_refuse_a_deployment_and_let_a_node_go_back() {
+        let world = World::with_one_version_live("1.0.0").await;
+        let operations = Operations::new(Node {
+            configuration: Arc::new(Broken),
+            ..world.node()
+        });
+        let release = Wanted::Release(release("2.0.0", 2).to_bytes().unwrap().into());
+        let refused = operations.preview(&release, None).await.plan.unwrap_err();
+        assert_eq!(refused[0].kind, FailureKind::Configuration);
+        let back = operations.preview(&Wanted::Back(None), None).await;
+        let refused = back.plan.unwrap_err();
+        assert!(
+            refused[0].what.contains("before the live one"),
+            "{refused:?}"
+        );
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl Runner {
         if !self.sleep(random_below(self.jitter)).await {
             return Ok(());
         }
-        if !self.node.has_database().await.unwrap_or(true) {
+        if !self.node.in_force().has_database().await.unwrap_or(true) {
             return state.see_to(entry.kind, due).await;
         }
         loop {
@@ -216,7 +216,7 @@ impl Runner {
             JobKind::Verify => Work::Verify(Which::NewestUnproven),
             JobKind::Prune => Work::Prune,
             JobKind::Create | JobKind::Restore | JobKind::UndoRestore => {
-                Work::snapshot(&self.node, Reason::Scheduled).await
+                Work::snapshot(&self.node.in_force(), Reason::Scheduled).await
             }
         }
     }
@@ -254,7 +254,7 @@ impl Runner {
 
     async fn deliver(self) {
         loop {
-            match self.node.snapshots.deliver_next().await {
+            match self.node.in_force().snapshots.deliver_next().await {
                 Ok(Some(dump)) => self.tell_delivered(dump).await,
                 Ok(None) => return,
                 Err(error) => return tracing::warn!(%error, "what is spooled waits on"),

@@ -202,9 +202,9 @@ pub struct Dumps {
     spool: Option<Store>,
     origin: Option<Origin>,
     /// One delivery at a time.
-    delivering: Mutex<()>,
+    delivering: Arc<Mutex<()>>,
     /// The snapshots that are being read.
-    in_use: std::sync::Mutex<BTreeSet<Ulid>>,
+    in_use: Arc<std::sync::Mutex<BTreeSet<Ulid>>>,
     /// Whether the store is on this machine's disk.
     keeps_here: bool,
     retention: Policy,
@@ -255,13 +255,38 @@ impl Dumps {
             address: address::of(&settings.store),
             spool: spool.map(own),
             origin: origin.clone(),
-            delivering: Mutex::default(),
-            in_use: std::sync::Mutex::default(),
+            delivering: Arc::default(),
+            in_use: Arc::default(),
             keeps_here: settings.store.scheme() == "file",
             retention: settings.retention,
             programs,
             database,
         })
+    }
+
+    /// The same places for another configuration of the database. Who reads a snapshot there is known
+    /// to both.
+    #[must_use]
+    pub fn with(
+        &self,
+        retention: Policy,
+        min_disk_free: u64,
+        programs: Programs,
+        database: Arc<Postgres>,
+    ) -> Self {
+        let own = |store: &Store| store.clone().leaving_free(min_disk_free);
+        Self {
+            store: own(&self.store),
+            address: self.address.clone(),
+            spool: self.spool.as_ref().map(own),
+            origin: self.origin.clone(),
+            delivering: Arc::clone(&self.delivering),
+            in_use: Arc::clone(&self.in_use),
+            keeps_here: self.keeps_here,
+            retention,
+            programs,
+            database,
+        }
     }
 
     /// The place of the node's own that this snapshot is in: the spool, if it waits there. There it

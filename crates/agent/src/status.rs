@@ -88,6 +88,12 @@ pub async fn status(
     jobs: &Jobs,
     lookout: &Lookout,
 ) -> Result<Status, StateError> {
+    // A broken file keeps nothing from being told, but is told itself.
+    let (node, broken) = match node.as_configured_now() {
+        Ok(node) => (node, None),
+        Err(failure) => (node.in_force(), Some(failure)),
+    };
+    let node = &node;
     let running = node.state.running().await?.map(|(operation, _)| operation);
     let recent = node.state.operations(None, 2).await?;
     let last = recent
@@ -113,6 +119,9 @@ pub async fn status(
         true => Vec::new(),
         false => drift::find(&seen, health.as_ref(), node.strategy.retire),
     };
+    drift.extend(broken.map(|failure| {
+        format!("nothing can be deployed, and the files are used as they were before: {failure}")
+    }));
     drift.extend(jobs.not_in_order());
     drift.extend(operations.not_taken_up());
     last_jobs.splice(0..0, job);

@@ -170,6 +170,48 @@ fn what_is_wrong_with_the_configuration_is_found_before_anything_starts() {
     }
 }
 
+/// Starts it, waits until it says that it is ready, and ends it. Returns what it logged until then.
+fn start(folder: &Folder) -> String {
+    let service = folder.program("run").stderr(Stdio::piped()).spawn();
+    let mut service = Running(service.unwrap());
+    let mut log = BufReader::new(service.0.stderr.take().unwrap());
+    let mut logged = String::new();
+    loop {
+        assert!(
+            log.read_line(&mut logged).unwrap() > 0,
+            "it never got ready: {logged}"
+        );
+        if logged.lines().last().unwrap().contains(" ready ") {
+            return logged;
+        }
+    }
+}
+
+#[test]
+fn files_that_were_edited_into_nonsense_do_not_keep_the_agent_from_starting() {
+    let folder = Folder::new();
+    let unusable = "until they can be used again";
+    let logged = start(&folder);
+    assert!(!logged.contains(unusable), "{logged}");
+    for file in ["deployment.yml", "docker-compose.yml", ".env.production"] {
+        let right = fs::read_to_string(folder.at(file)).unwrap();
+        folder.write(file, "A=b\nnonsense\n");
+        assert_eq!(folder.check().status.code(), Some(10), "{file}");
+        let logged = start(&folder);
+        assert!(
+            logged.contains(unusable) && logged.contains(file),
+            "{logged}"
+        );
+        folder.write(file, &right);
+    }
+    let agent = fs::read_to_string(folder.at("agent.yml")).unwrap();
+    folder.write("agent.yml", "node: 7\n");
+    let ended = folder.program("run").output().unwrap();
+    assert_eq!(ended.status.code(), Some(10), "{}", text(&ended.stderr));
+    folder.write("agent.yml", &agent);
+    start(&folder);
+}
+
 #[test]
 fn check_asks_the_store_only_when_it_is_told_to() {
     let folder = Folder::new();

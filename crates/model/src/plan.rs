@@ -37,6 +37,10 @@ pub struct Plan {
     pub soak: Duration,
     /// What the operator should know before saying yes.
     pub warnings: Vec<String>,
+    /// The state of the node's files that it is made from, and is taken up with after a crash; `None`:
+    /// not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Digest>,
 }
 
 /// One step of a plan.

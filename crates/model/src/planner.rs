@@ -144,6 +144,7 @@ pub fn plan(
         steps,
         soak,
         warnings,
+        configuration: None,
     })
 }
 

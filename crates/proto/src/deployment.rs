@@ -1,7 +1,7 @@
 //! Plans, operations and the live release.
 
 use togather_model::{
-    Live, Operation, OperationKind, OperationState, Plan, PlannedStep, Slot, Step,
+    Digest, Live, Operation, OperationKind, OperationState, Plan, PlannedStep, Slot, Step,
 };
 
 use crate::{
@@ -52,6 +52,7 @@ impl From<Plan> for v1::Plan {
             steps: plan.steps.into_iter().map(Into::into).collect(),
             soak: Some(time::duration(plan.soak)),
             warnings: plan.warnings,
+            configuration: plan.configuration.map(|id| id.to_string()),
         }
     }
 }
@@ -74,8 +75,13 @@ impl TryFrom<v1::Plan> for Plan {
             steps: read_all("steps", wire.steps)?,
             soak: time::read_duration("soak", wire.soak)?,
             warnings: wire.warnings,
+            configuration: read_digest("configuration", wire.configuration.as_deref())?,
         })
     }
+}
+
+fn read_digest(field: &'static str, text: Option<&str>) -> Result<Option<Digest>, WireError> {
+    text.map(|text| parse(field, text)).transpose()
 }
 
 impl From<PlannedStep> for v1::PlannedStep {

@@ -80,12 +80,12 @@ prop_compose! {
         (version, git_commit) in any::<(String, String)>(), from in option::of(live()),
         to in slot(), schema_before: Option<u64>, migrations in vec(any::<u64>(), 0..4),
         steps in vec((step(), any::<Option<String>>()), 0..15), soak in duration(),
-        warnings in vec(any::<String>(), 0..3),
+        (warnings, configuration) in (vec(any::<String>(), 0..3), option::of(digest())),
     ) -> Plan {
         let steps = steps.into_iter().map(|(step, skip)| PlannedStep { step, skip }).collect();
         Plan {
             operation_id, kind, node, release, version, git_commit, from, to, schema_before,
-            migrations, steps, soak, warnings,
+            migrations, steps, soak, warnings, configuration,
         }
     }
 }

@@ -12,7 +12,7 @@ mod one_shot;
 mod slots;
 mod tail;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use togather_model::{Image, Slot};
@@ -27,10 +27,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The node's Docker Engine.
 #[derive(Debug)]
 pub struct Docker {
-    connection: Connection,
+    connection: Arc<Connection>,
     compose: Compose,
     app_port: u16,
-    left_overs_removed: OnceCell<()>,
+    left_overs_removed: Arc<OnceCell<()>>,
 }
 
 impl Docker {
@@ -41,11 +41,22 @@ impl Docker {
     /// The socket's path is relative, or not text.
     pub fn new(socket: &Path, compose: Compose, app_port: u16) -> Result<Self, ContainersError> {
         Ok(Self {
-            connection: Connection::new(socket)?,
+            connection: Arc::new(Connection::new(socket)?),
             compose,
             app_port,
-            left_overs_removed: OnceCell::new(),
+            left_overs_removed: Arc::default(),
         })
+    }
+
+    /// The same Engine for another Compose file. What is known of the Engine, and done once, is shared.
+    #[must_use]
+    pub fn with(&self, compose: Compose, app_port: u16) -> Self {
+        Self {
+            connection: Arc::clone(&self.connection),
+            compose,
+            app_port,
+            left_overs_removed: Arc::clone(&self.left_overs_removed),
+        }
     }
 
     async fn client(&self) -> Result<bollard::Docker, ContainersError> {

@@ -20,11 +20,25 @@ pub(super) async fn tidy(deployment: &Deployment<'_>) -> Vec<Failure> {
             return vec![Failure::caused_by(FailureKind::Other, what, &e)];
         }
     };
+    let forgotten = forget_configurations(deployment).await;
     let (images, snapshots) = (
         prune_images(deployment, &kept).await,
         prune_snapshots(deployment, &kept).await,
     );
-    images.err().into_iter().chain(snapshots.err()).collect()
+    let failures = [images, snapshots, forgotten].map(Result::err);
+    failures.into_iter().flatten().collect()
+}
+
+/// The states of the files that an operation could still be taken back to are kept.
+async fn forget_configurations(deployment: &Deployment<'_>) -> Result<(), Failure> {
+    let node = deployment.node;
+    let kept = node.strategy.keep_releases.saturating_add(2);
+    let needed = node.state.configurations(kept).await.map_err(|e| {
+        let what = "the configurations to keep are not known";
+        Failure::caused_by(FailureKind::Other, what, &e)
+    })?;
+    node.configuration.forget_all_but(&needed);
+    Ok(())
 }
 
 async fn prune_images(deployment: &Deployment<'_>, kept: &[Release]) -> Result<(), Failure> {

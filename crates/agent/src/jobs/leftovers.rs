@@ -13,10 +13,11 @@ impl Jobs {
     /// The database or the state cannot be read.
     pub async fn leftovers(&self) -> Result<Vec<String>, Failure> {
         let mut databases = Vec::new();
-        for id in self.task(Ulid::nil()).leftovers().await? {
+        let node = self.node.in_force();
+        for id in self.task(&node, Ulid::nil()).leftovers().await? {
             // It may be a file beside the database alone.
             let name = scratch_name(id);
-            let exists = self.node.database.exists(&name).await;
+            let exists = node.database.exists(&name).await;
             if exists.map_err(|e| failed("the databases could not be listed", &e))? {
                 databases.push(name);
             }

@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, PoisonError};
 use togather_model::{Failure, SnapshotEvent};
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, Interrupted, Job, Jobs, RETRY, Task, resume};
+use super::{Done, Interrupted, Job, Jobs, RETRY, resume};
 use crate::{
     log,
     snapshots::Progress,
@@ -45,12 +45,10 @@ impl Jobs {
             // Whoever waits for it to be over must not do so for ever, also when the agent stops.
             let _over = over.drop_guard();
             let job = interrupted.job.clone();
-            let task = this.task(job.id);
-            task.say(Progress::stage(
-                "putting in order what an interruption left",
-            ));
+            let stage = Progress::stage("putting in order what an interruption left");
+            this.task(&this.node, job.id).say(stage);
             let ended = tokio::select! {
-                ended = this.settle(&task, &interrupted) => ended,
+                ended = this.settle(&interrupted) => ended,
                 () = superseded.cancelled() => Err(resume::superseded(job.id)),
                 () = this.stopping.cancelled() => return,
             };
@@ -63,8 +61,11 @@ impl Jobs {
 
     /// Tries to put it in order until it is. What stands in the way is told, not only logged: the
     /// site may be down meanwhile, and a human can do something about it.
-    async fn settle(&self, task: &Task<'_>, interrupted: &Interrupted) -> Result<Done, Failure> {
+    async fn settle(&self, interrupted: &Interrupted) -> Result<Done, Failure> {
         loop {
+            // It may be the files that stand in the way.
+            let node = self.node.in_force();
+            let task = self.task(&node, interrupted.job.id);
             let failure = match Box::pin(task.put_in_order(interrupted)).await {
                 Ok(ended) => return ended,
                 Err(failure) => failure,

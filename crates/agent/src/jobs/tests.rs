@@ -48,7 +48,7 @@ async fn run(world: &Arc<World>, id: Ulid, work: Work) -> Option<Result<(), Fail
     let (jobs, job) = (Jobs::new(world.node()), job(id, &work));
     world.state.begin_job(&job, &work, NODE).await.unwrap();
     jobs.current.send_replace(Some(job.clone()));
-    let task = jobs.task(id);
+    let task = jobs.task(&jobs.node, id);
     let done = tokio::select! {
         done = task.carry_out(&work) => done,
         () = world.power_cut() => return None,
@@ -64,7 +64,7 @@ async fn restart(world: &Arc<World>) -> Option<Result<(), Failure>> {
     let interrupted = world.state.running_job().await.unwrap()?;
     let jobs = Jobs::new(world.node());
     let ended = jobs
-        .task(interrupted.job.id)
+        .task(&jobs.node, interrupted.job.id)
         .put_in_order(&interrupted)
         .await;
     let ended = ended.unwrap();
@@ -351,7 +351,7 @@ async fn what_is_anothers_or_under_way_is_no_leftover() {
     world.leave_scratch(operation.id);
     world.leave_scratch(Ulid::from_parts(40, 0));
     let jobs = Jobs::new(world.node());
-    jobs.task(JOB).clear_leftovers().await;
+    jobs.task(&jobs.node, JOB).clear_leftovers().await;
     assert_eq!(world.facts().scratch_databases, 2);
     let ended = world.state.end_operation(
         &operation,
@@ -360,7 +360,7 @@ async fn what_is_anothers_or_under_way_is_no_leftover() {
         Timestamp::UNIX_EPOCH,
     );
     ended.await.unwrap();
-    jobs.task(JOB).clear_leftovers().await;
+    jobs.task(&jobs.node, JOB).clear_leftovers().await;
     assert_eq!(world.facts().scratch_databases, 1, "the stranger's");
 }
 

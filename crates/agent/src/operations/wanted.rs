@@ -26,6 +26,15 @@ pub(super) struct Chosen {
 }
 
 impl Wanted {
+    /// The node that it is wanted of. What is deployed is made from the files as they are now; to go
+    /// back, nobody needs to mend them first.
+    pub(super) fn node(&self, node: &Node) -> Result<Node, Failure> {
+        match self {
+            Self::Release(_) => node.as_configured_now(),
+            Self::Back(_) => Ok(node.in_force()),
+        }
+    }
+
     /// Finds the release that is meant.
     pub(super) async fn choose(&self, node: &Node) -> Result<Chosen, Failure> {
         match self {

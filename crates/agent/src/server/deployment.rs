@@ -149,7 +149,7 @@ impl DeploymentService for Shared {
         };
         let lease = read_proof(wanted.lease)?;
         let digest: Digest = read_id("digest", &wanted.digest)?;
-        let node = &self.0.node;
+        let node = &self.0.node.in_force();
         let has_node = leases::check(node, &order.operator, lease).await;
         has_node.map_err(|failure| to_status(&failure))?;
         let chunks = parts.map(|part| match part {

@@ -47,7 +47,7 @@ impl SnapshotService for Shared {
         let Body::CreateSnapshot(_) = &order.body else {
             return Err(misplaced());
         };
-        let work = Work::snapshot(&self.0.node, Reason::Manual).await;
+        let work = Work::snapshot(&self.0.node.in_force(), Reason::Manual).await;
         self.begin_job(&order, work, None).await
     }
 
@@ -128,7 +128,7 @@ impl SnapshotService for Shared {
 impl Shared {
     /// What is in the node's own store and waits in its spool, with what is kept of it and why.
     async fn list_own(&self) -> Result<v1::ListSnapshotsResponse, Status> {
-        let node = &self.0.node;
+        let node = &self.0.node.in_force();
         let (now, retention) = (node.host.now(), node.snapshots.retention());
         let targets = node.rollback_targets().await.map_err(|e| unreadable(&e))?;
         let mut answer = v1::ListSnapshotsResponse::default();
@@ -165,7 +165,7 @@ impl Shared {
         survey: &Survey,
         answer: &mut v1::ListSnapshotsResponse,
     ) -> Result<(), Status> {
-        let node = &self.0.node;
+        let node = &self.0.node.in_force();
         let (now, keep_for) = (node.host.now(), node.snapshots.retention().keep_for);
         let stuck = node.state.stuck_job().await.map_err(|e| unreadable(&e))?;
         let stuck = stuck.and_then(|stuck| stuck.swap);
@@ -222,7 +222,8 @@ impl Shared {
     async fn survey(&self, place: Option<&Url>) -> Result<Survey, Failure> {
         let what = "the snapshot store could not be read";
         let next = "look at `snapshots` in the node's agent.yml";
-        let survey = self.0.node.snapshots.survey(place);
+        let node = self.0.node.in_force();
+        let survey = node.snapshots.survey(place);
         match tokio::time::timeout(PATIENCE, survey).await {
             Ok(survey) => {
                 survey.map_err(|e| Failure::caused_by(FailureKind::Other, what, &e).next(next))

@@ -148,6 +148,23 @@ impl State {
         Ok(first.and_then(|first| first.ended_at))
     }
 
+    /// The states of the node's files that the last operations which came to their end were made from,
+    /// newest first.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn configurations(&self, limit: u32) -> Result<Vec<Digest>, StateError> {
+        let rows = sqlx::query(
+            "SELECT json_extract(plan, '$.configuration') FROM operation \
+             WHERE state IN ('done', 'running') ORDER BY rowid DESC LIMIT ?",
+        )
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        let ids = rows.iter().filter_map(|row| row.get::<Option<&str>, _>(0));
+        ids.map(|id| parse("digest", id)).collect()
+    }
+
     /// The releases that served here, newest first, each once.
     ///
     /// # Errors

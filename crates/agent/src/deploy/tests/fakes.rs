@@ -24,6 +24,7 @@ use togather_model::{
 use tokio::sync::Notify;
 
 use crate::{
+    configuration::Unchanging,
     containers::SlotContainer,
     database::{DatabaseError, scratch_name},
     deploy::Deployment,
@@ -416,6 +417,8 @@ impl World {
             snapshots: Arc::new(outside.clone()),
             host: Arc::new(outside),
             state: self.state.clone(),
+            configuration: Arc::new(Unchanging),
+            configured: None,
         }
     }
 

@@ -130,7 +130,11 @@ async fn a_swap_is_put_in_order_also_where_the_base_services_are_gone() {
     world.remove_the_base();
     let jobs = Jobs::new(world.node());
     let stuck = world.state.stuck_job().await.unwrap().unwrap();
-    let later = jobs.task(JOB).put_in_order(&stuck).await.unwrap_err();
+    let later = jobs
+        .task(&jobs.node, JOB)
+        .put_in_order(&stuck)
+        .await
+        .unwrap_err();
     assert!(later.what.contains("did not come up"), "{later}");
     assert_eq!(stuck_job(&world).await, Some(JOB));
     world.repair();
@@ -269,7 +273,11 @@ async fn pruning_keeps_the_database_that_is_still_to_be_put_back() {
             ..world.node()
         };
         let jobs = Jobs::new(node);
-        let pruned = jobs.task(SNAPSHOT).carry_out(&Work::Prune).await.unwrap();
+        let pruned = jobs
+            .task(&jobs.node, SNAPSHOT)
+            .carry_out(&Work::Prune)
+            .await
+            .unwrap();
         let expected = if is_stuck { vec![ORIGINAL] } else { vec![] };
         assert_eq!(world.databases(), (RESTORED, expected), "{pruned:?}");
     }

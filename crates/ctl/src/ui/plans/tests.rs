@@ -32,6 +32,7 @@ fn plan(node: &str, from: Option<&str>, migrations: &[u64], to_run: &[Step]) -> 
             steps: Step::ALL.iter().map(step).collect(),
             soak: Duration::from_secs(30),
             warnings: vec!["the release has no attestation".into()],
+            configuration: None,
         },
         image_missing: false,
         canary: node == "node-1",

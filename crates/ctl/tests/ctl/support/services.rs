@@ -61,6 +61,7 @@ impl Service {
             steps: Step::ALL.iter().map(step).collect(),
             soak: std::time::Duration::from_secs(30),
             warnings: Vec::new(),
+            configuration: None,
         }
     }
 

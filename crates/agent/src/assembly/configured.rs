@@ -1,0 +1,185 @@
+//! The parts of a node that its operator's files make, and that are made anew when these change.
+
+use std::sync::Arc;
+
+use togather_model::{Digest, Strategy, retention::Policy};
+
+use super::{AssemblyError, QUESTION};
+use crate::{
+    config::{Config, DatabaseSection},
+    containers::{Compose, Docker, compose},
+    database::{DatabaseSettings, Postgres},
+    health::{Http, HttpSettings},
+    node::Node,
+    snapshots::{Dumps, Origin, Programs, SnapshotSettings, Spool},
+    traffic::Caddy,
+};
+
+/// Each part as one state of the files makes it.
+#[derive(Clone)]
+pub struct Configured {
+    pub(super) strategy: Strategy,
+    pub(super) docker: Arc<Docker>,
+    pub(super) caddy: Arc<Caddy>,
+    pub(super) http: Arc<Http>,
+    pub(super) database: Arc<Postgres>,
+    pub(super) dumps: Arc<Dumps>,
+}
+
+impl Configured {
+    /// Makes each part. Nothing is asked of the outside, and nothing is changed. What is known of the
+    /// outside, and who is at work there, is shared with the parts that were `before`.
+    ///
+    /// # Errors
+    /// The first part that cannot be made.
+    pub fn of(config: &Config, before: Option<&Self>) -> Result<Self, AssemblyError> {
+        let (deployment, section) = (&config.deployment, &config.deployment.database);
+        let compose = compose::load(
+            &config.compose,
+            &config.environment,
+            &deployment.app.service,
+        )?;
+        let services: Vec<_> = compose.base_services().map(str::to_owned).collect();
+        let docker = Arc::new(docker(config, compose, before)?);
+        let database = Arc::new(database(config)?);
+        let programs = programs(section, &services, &docker, &database)?;
+        let dumps = dumps(config, programs, &database, before)?;
+        Ok(Self {
+            strategy: deployment.strategy.clone(),
+            docker,
+            caddy: Arc::new(caddy(config)),
+            http: Arc::new(http(config)?),
+            database,
+            dumps: Arc::new(dumps),
+        })
+    }
+
+    /// This node, made of these parts, which the files in the state `id` made.
+    #[must_use]
+    pub fn applied_to(self, node: &Node, id: Digest) -> Node {
+        Node {
+            strategy: self.strategy,
+            containers: self.docker,
+            traffic: self.caddy,
+            health: self.http,
+            database: self.database,
+            snapshots: self.dumps,
+            configured: Some(id),
+            ..node.clone()
+        }
+    }
+}
+
+fn docker(
+    config: &Config,
+    compose: Compose,
+    before: Option<&Configured>,
+) -> Result<Docker, AssemblyError> {
+    let port = config.deployment.app.port.get();
+    match before {
+        Some(before) => Ok(before.docker.with(compose, port)),
+        None => Docker::new(&config.deployment.docker.socket, compose, port)
+            .map_err(AssemblyError::Docker),
+    }
+}
+
+fn caddy(config: &Config) -> Caddy {
+    let proxy = &config.deployment.proxy;
+    Caddy::new(
+        proxy.admin_socket.clone(),
+        proxy.caddyfile.clone(),
+        proxy.snippet.clone(),
+    )
+}
+
+fn http(config: &Config) -> Result<Http, AssemblyError> {
+    let deployment = &config.deployment;
+    Ok(Http::new(HttpSettings {
+        public_url: deployment.proxy.public_url.clone(),
+        health_path: deployment.app.health_path.clone(),
+        metrics_path: deployment.app.metrics_path.clone(),
+        timeout: QUESTION.max(deployment.strategy.soak_latency * 2),
+    })?)
+}
+
+fn database(config: &Config) -> Result<Postgres, AssemblyError> {
+    let (section, strategy) = (&config.deployment.database, &config.deployment.strategy);
+    let database = Postgres::new(DatabaseSettings {
+        url: config.database_url.clone(),
+        extensions: section.extensions.clone(),
+        elsewhere: section.service.is_none(),
+        lock_timeout: strategy.lock_timeout,
+        lock_retries: strategy.lock_retries,
+    });
+    database.map_err(|e| AssemblyError::Database(Box::new(e)))
+}
+
+fn dumps(
+    config: &Config,
+    programs: Programs,
+    database: &Arc<Postgres>,
+    before: Option<&Configured>,
+) -> Result<Dumps, AssemblyError> {
+    let kept = &config.deployment.database.snapshots;
+    let retention = Policy {
+        keep_for: kept.keep_for,
+        min_verified: kept.min_verified,
+        daily: kept.daily,
+        weekly: kept.weekly,
+        monthly: kept.monthly,
+    };
+    let (agent, database) = (&config.agent, Arc::clone(database));
+    let min_disk_free = config.deployment.strategy.min_disk_free;
+    if let Some(before) = before {
+        let before = &before.dumps;
+        return Ok(before.with(retention, min_disk_free, programs, database));
+    }
+    let settings = SnapshotSettings {
+        store: agent.snapshots.store.clone(),
+        retention,
+        origin: Some(Origin {
+            fleet: agent.fleet,
+            node: agent.node.name.to_string(),
+        }),
+        uploads: Some(agent.state.join("uploads")),
+        // A store on this very disk is never away.
+        spool: (agent.snapshots.store.scheme() != "file").then(|| Spool {
+            folder: agent.state.join("spool"),
+            at_most: agent.snapshots.spool,
+        }),
+        min_disk_free,
+    };
+    Dumps::new(settings, programs, database).map_err(|e| AssemblyError::Snapshots(Box::new(e)))
+}
+
+/// Where PostgreSQL's programs run.
+fn programs(
+    section: &DatabaseSection,
+    services: &[String],
+    docker: &Arc<Docker>,
+    database: &Postgres,
+) -> Result<Programs, AssemblyError> {
+    match (section.service.clone(), section.client_image.clone()) {
+        (Some(service), _) if services.contains(&service) => Ok(Programs::InService {
+            exec: docker.clone(),
+            service,
+        }),
+        (Some(service), _) => Err(AssemblyError::NoSuchService {
+            service,
+            there: match services {
+                [] => "none".into(),
+                there => there.join(", "),
+            },
+        }),
+        (None, Some(image)) => {
+            // What cannot be handed to them is found out now, not in the night.
+            let login = database.login();
+            login.map_err(|e| AssemblyError::Database(Box::new(e)))?;
+            Ok(Programs::OneShot {
+                containers: docker.clone(),
+                image,
+            })
+        }
+        (None, None) => Err(AssemblyError::NoPrograms),
+    }
+}
