@@ -88,6 +88,7 @@ impl Releases {
         let wanted = |line: &str| Wanted {
             version: format!("{line}.{number}"),
             fault: None,
+            fault_after: None,
             migrations_up_to: None,
             out: None,
         };

@@ -1,7 +1,12 @@
 //! From bare nodes to a fleet: identities by `togather-ctl`, each node's bundle installed by the same
 //! `install.sh` that real operators run, the agents started and asked.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -171,32 +176,66 @@ fn with_store(mut settings: String, store: &str) -> String {
     settings
 }
 
-/// The node's `.env.production`: the sample with its secrets filled in, made once.
+/// The node's `.env.production`: the sample with its secrets filled in. What is in it stays; keys that
+/// the sample has got since are added.
 fn environment(layout: &Layout, node: Node) -> Result<std::path::PathBuf> {
     let folder = layout.state("env");
     let path = folder.join(format!("{node}.env"));
-    if !path.exists() {
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let sample = layout.source("deploy/config/.env.production.example");
-        let text = fs::read_to_string(&sample)
-            .with_context(|| format!("cannot read {}", sample.display()))?;
-        let own = format!("http://{}:8080", node.loopback());
-        write_secret(&path, &fill_in(&text, &[("SERVER_BASE_URL", &own)], secret))?;
-    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let sample = layout.source("deploy/config/.env.production.example");
+    let text =
+        fs::read_to_string(&sample).with_context(|| format!("cannot read {}", sample.display()))?;
+    let have = fs::read_to_string(&path).unwrap_or_default();
+    let own = format!("http://{}:8080", node.loopback());
+    let values = [
+        ("SERVER_BASE_URL", own.as_str()),
+        ("CORS_ALLOWED_ORIGINS", own.as_str()),
+        // A load is one client, and would be turned away after its first minute's allowance.
+        ("RATE_LIMIT_PUBLIC", "0"),
+    ];
+    let filled = fill_in(&text, &values, secret);
+    write_secret(&path, &completed(have, &filled))?;
     Ok(path)
 }
 
-/// The sample with these values, and with a new secret wherever it leaves a value empty.
+/// What there is, and the lines of `filled` whose keys it lacks.
+fn completed(mut have: String, filled: &str) -> String {
+    if have.is_empty() {
+        return filled.to_owned();
+    }
+    let name = |line: &str| {
+        let (name, _) = line.split_once('=')?;
+        (!name.starts_with('#')).then(|| name.to_owned())
+    };
+    let known: BTreeSet<_> = have.lines().filter_map(name).collect();
+    for line in filled.lines() {
+        if name(line).is_some_and(|name| !known.contains(&name)) {
+            have.push_str(&format!("{line}\n"));
+        }
+    }
+    have
+}
+
+/// The sample with these values, at its end those it does not know, and with a new secret wherever it leaves a value empty.
 fn fill_in(sample: &str, values: &[(&str, &str)], secret: impl Fn() -> String) -> String {
-    let values: BTreeMap<_, _> = values.iter().copied().collect();
-    sample
+    let mut values: BTreeMap<_, _> = values.iter().copied().collect();
+    let mut text: String = sample
         .lines()
         .map(|line| match line.split_once('=') {
-            Some((name, _)) if values.contains_key(name) => format!("{name}={}\n", values[name]),
-            Some((name, "")) if !name.starts_with('#') => format!("{name}={}\n", secret()),
-            _ => format!("{line}\n"),
+            Some((name, old)) => match values.remove(name) {
+                Some(value) => format!("{name}={value}\n"),
+                None if old.is_empty() && !name.starts_with('#') => {
+                    format!("{name}={}\n", secret())
+                }
+                None => format!("{line}\n"),
+            },
+            None => format!("{line}\n"),
         })
-        .collect()
+        .collect();
+    for (name, value) in values {
+        text.push_str(&format!("{name}={value}\n"));
+    }
+    text
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
@@ -293,12 +332,21 @@ mod tests {
     #[test]
     fn empty_values_become_secrets_and_the_rest_stays() {
         let sample = "# A=\nUSER=togather\nPASSWORD=\nURL=https://example.org\n";
-        let filled = fill_in(sample, &[("URL", "http://127.0.10.1:8080")], || {
-            "s3cret".to_owned()
-        });
+        let values = [("URL", "http://127.0.10.1:8080"), ("LIMIT", "0")];
+        let filled = fill_in(sample, &values, || "s3cret".to_owned());
         assert_eq!(
             filled,
-            "# A=\nUSER=togather\nPASSWORD=s3cret\nURL=http://127.0.10.1:8080\n"
+            "# A=\nUSER=togather\nPASSWORD=s3cret\nURL=http://127.0.10.1:8080\nLIMIT=0\n"
         );
+    }
+
+    #[test]
+    fn an_environment_that_is_there_only_gets_what_it_lacks() {
+        let filled = "# A\nUSER=togather\nPASSWORD=new\nLIMIT=0\n";
+        assert_eq!(completed(String::new(), filled), filled);
+        let have = "USER=togather\nPASSWORD=old\n";
+        let whole = "USER=togather\nPASSWORD=old\nLIMIT=0\n";
+        assert_eq!(completed(have.to_owned(), filled), whole);
+        assert_eq!(completed(whole.to_owned(), filled), whole);
     }
 }

@@ -107,6 +107,7 @@ impl Releases {
         let wanted = |line: &str| Wanted {
             version: format!("{line}.{run}"),
             fault: None,
+            fault_after: None,
             migrations_up_to: None,
             out: None,
         };

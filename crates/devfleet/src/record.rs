@@ -25,6 +25,7 @@ pub(crate) async fn record(report: &Report, layout: &Layout, out: &Path) -> Resu
     let wanted = Wanted {
         version: version.clone(),
         fault: None,
+        fault_after: None,
         migrations_up_to: None,
         out: None,
     };

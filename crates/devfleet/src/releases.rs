@@ -24,6 +24,10 @@ use crate::{
 };
 
 const REPOSITORY: &str = "sample-server";
+/// No release brings the tables of a job queue yet.
+const JOB_TABLES: &str = "none";
+/// What fills the sources.
+const HOOK: &str = "/app/server scrape sync --json";
 /// The same for every release, so that the same release made twice is the same file.
 const BUILT_AT: &str = "2026-01-01T00:00:00Z";
 
@@ -35,6 +39,9 @@ pub(crate) struct Wanted {
     /// How it is broken: a fault the sample server knows, or a folder of migrations-broken/
     #[arg(long, value_name = "KIND")]
     pub(crate) fault: Option<String>,
+    /// When a fault that begins after the switch begins, in seconds
+    #[arg(long, value_name = "SECONDS", requires = "fault")]
+    pub(crate) fault_after: Option<u32>,
     /// Leave out the migrations after number N, for a later release to bring
     #[arg(long, value_name = "N")]
     pub(crate) migrations_up_to: Option<u64>,
@@ -48,6 +55,7 @@ pub(crate) async fn make(report: &Report, layout: &Layout, wanted: &Wanted) -> R
     let Wanted {
         version,
         fault: kind,
+        fault_after,
         migrations_up_to,
         out,
     } = wanted;
@@ -59,7 +67,13 @@ pub(crate) async fn make(report: &Report, layout: &Layout, wanted: &Wanted) -> R
 
     let stage = report.stage(format_args!("release {version}: image"));
     let base = setup::base_image(report, "bookworm").await?;
-    let image = push(layout, &base, version, &commit, broken.fault()).await?;
+    let built = Built {
+        version,
+        commit: &commit,
+        fault: broken.fault(),
+        fault_after: *fault_after,
+    };
+    let image = push(layout, &base, &built).await?;
     stage.done();
 
     let file = out
@@ -79,13 +93,7 @@ pub(crate) async fn make(report: &Report, layout: &Layout, wanted: &Wanted) -> R
             "--built-at",
             BUILT_AT,
         ])
-        .args([
-            "--image",
-            &image,
-            "--hook",
-            "sample-server sync",
-            "--migrations",
-        ])
+        .args(["--image", &image, "--hook", HOOK, "--migrations"])
         .arg(&migrations)
         .arg("--out")
         .arg(&file)
@@ -188,14 +196,24 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// What an image is made of, besides the program.
+struct Built<'a> {
+    version: &'a str,
+    commit: &'a str,
+    fault: &'a str,
+    fault_after: Option<u32>,
+}
+
 /// Builds and pushes the image; hands back its name by digest, as the nodes pull it.
-async fn push(
-    layout: &Layout,
-    base: &str,
-    version: &str,
-    commit: &str,
-    fault: &str,
-) -> Result<String> {
+async fn push(layout: &Layout, base: &str, built: &Built<'_>) -> Result<String> {
+    let Built {
+        version,
+        commit,
+        fault,
+        fault_after,
+    } = built;
+    let after = fault_after.map(|seconds| seconds.to_string());
+    let after = after.unwrap_or_default();
     let context = tempfile::tempdir().context("cannot make a temporary folder")?;
     let dockerfile = layout.source("crates/sample-server/Dockerfile");
     copy(&dockerfile, &context.path().join("Dockerfile"))?;
@@ -211,6 +229,8 @@ async fn push(
         .args(["--build-arg", &format!("COMMIT={commit}")])
         .args(["--build-arg", &format!("BUILD_DATE={BUILT_AT}")])
         .args(["--build-arg", &format!("FAULT={fault}")])
+        .args(["--build-arg", &format!("FAULT_AFTER={after}")])
+        .args(["--build-arg", &format!("JOB_TABLES={JOB_TABLES}")])
         .arg(context.path())
         .within(Duration::from_secs(600))
         .run()

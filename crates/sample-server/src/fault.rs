@@ -3,13 +3,11 @@
 //! A fault changes only what it says it changes: everything else goes on as in a good release.
 //! Releases whose *migrations* are broken are made of files, not of faults.
 
-use std::{
-    str::FromStr,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+mod condition;
 
-use crate::settings::Settings;
+use std::str::FromStr;
+
+pub(crate) use self::condition::Condition;
 
 /// One way of being broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +21,30 @@ pub(crate) enum Fault {
     ErrorsInSoak,
     /// As `ErrorsInSoak`, but health still says healthy: only the error rate tells.
     SilentErrorsInSoak,
+    /// As `SilentErrorsInSoak`, but only one of five of the app's requests fails.
+    SomeErrorsInSoak,
     /// Ends with an error before it listens.
     CrashAtStart,
+    /// Lives without listening.
+    NeverListens,
+    /// Answers 404 everywhere.
+    NoRoutes,
+    /// One of its pages is not there.
+    MissingPage,
     /// Healthy, but names a commit that nobody built.
     WrongCommit,
-    /// `sync` ends with an error.
+    /// Degraded: the check of the job queue warns.
+    DegradedJobQueue,
+    /// Degraded: the check of the contexts warns.
+    DegradedContexts,
+    /// `scrape sync` ends with an error.
     FailingHook,
+    /// `scrape sync` counts a warning, and ends well.
+    WarningHook,
     /// Not broken: takes `SLOW_START` to become healthy.
     SlowStart,
+    /// Not broken: a job goes on for `SLOW_STOP` after SIGTERM.
+    SlowStop,
     /// Goes on after SIGTERM, so that only SIGKILL ends it.
     IgnoresSigterm,
 }
@@ -41,15 +55,23 @@ pub(crate) struct UnknownFault;
 
 impl Fault {
     /// All of them.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::NeverHealthy,
         Self::FailsInSoak,
         Self::ErrorsInSoak,
         Self::SilentErrorsInSoak,
+        Self::SomeErrorsInSoak,
         Self::CrashAtStart,
+        Self::NeverListens,
+        Self::NoRoutes,
+        Self::MissingPage,
         Self::WrongCommit,
+        Self::DegradedJobQueue,
+        Self::DegradedContexts,
         Self::FailingHook,
+        Self::WarningHook,
         Self::SlowStart,
+        Self::SlowStop,
         Self::IgnoresSigterm,
     ];
 
@@ -60,11 +82,42 @@ impl Fault {
             Self::FailsInSoak => "fails-in-soak",
             Self::ErrorsInSoak => "errors-in-soak",
             Self::SilentErrorsInSoak => "silent-errors-in-soak",
+            Self::SomeErrorsInSoak => "some-errors-in-soak",
             Self::CrashAtStart => "crash-at-start",
+            Self::NeverListens => "never-listens",
+            Self::NoRoutes => "no-routes",
+            Self::MissingPage => "missing-page",
             Self::WrongCommit => "wrong-commit",
+            Self::DegradedJobQueue => "degraded-job-queue",
+            Self::DegradedContexts => "degraded-contexts",
             Self::FailingHook => "failing-hook",
+            Self::WarningHook => "warning-hook",
             Self::SlowStart => "slow-start",
+            Self::SlowStop => "slow-stop",
             Self::IgnoresSigterm => "ignores-sigterm",
+        }
+    }
+
+    /// The check of the health answer that warns because of it.
+    pub(crate) fn warns(self) -> Option<&'static str> {
+        match self {
+            Self::DegradedJobQueue => Some("job_queue"),
+            Self::DegradedContexts => Some("jsonld_contexts"),
+            Self::NeverHealthy
+            | Self::FailsInSoak
+            | Self::ErrorsInSoak
+            | Self::SilentErrorsInSoak
+            | Self::SomeErrorsInSoak
+            | Self::CrashAtStart
+            | Self::NeverListens
+            | Self::NoRoutes
+            | Self::MissingPage
+            | Self::WrongCommit
+            | Self::FailingHook
+            | Self::WarningHook
+            | Self::SlowStart
+            | Self::SlowStop
+            | Self::IgnoresSigterm => None,
         }
     }
 }
@@ -78,75 +131,9 @@ impl FromStr for Fault {
     }
 }
 
-/// A serving process and what its fault makes of it as time passes.
-#[derive(Debug)]
-pub(crate) struct Condition {
-    fault: Option<Fault>,
-    after: Duration,
-    slow_start: Duration,
-    started: Instant,
-    first_public_request: OnceLock<Instant>,
-}
-
-impl Condition {
-    pub(crate) fn new(settings: &Settings, started: Instant) -> Self {
-        Self {
-            fault: settings.fault,
-            after: settings.fault_after,
-            slow_start: settings.slow_start,
-            started,
-            first_public_request: OnceLock::new(),
-        }
-    }
-
-    /// Takes note that a request of the public was answered.
-    pub(crate) fn answered_the_public(&self, now: Instant) {
-        self.first_public_request.get_or_init(|| now);
-    }
-
-    /// Why health is to say that something is wrong, if it is.
-    pub(crate) fn complaint(&self, now: Instant) -> Option<String> {
-        let fault = self.fault?;
-        let ill = match fault {
-            Fault::NeverHealthy => true,
-            Fault::FailsInSoak | Fault::ErrorsInSoak => self.has_gone_bad(now),
-            Fault::SlowStart => now.duration_since(self.started) < self.slow_start,
-            Fault::SilentErrorsInSoak
-            | Fault::CrashAtStart
-            | Fault::WrongCommit
-            | Fault::FailingHook
-            | Fault::IgnoresSigterm => false,
-        };
-        ill.then(|| format!("this release is made to be so: {}", fault.as_str()))
-    }
-
-    /// Whether the app's own requests are to fail.
-    pub(crate) fn fails_requests(&self, now: Instant) -> bool {
-        matches!(
-            self.fault,
-            Some(Fault::ErrorsInSoak | Fault::SilentErrorsInSoak)
-        ) && self.has_gone_bad(now)
-    }
-
-    fn has_gone_bad(&self, now: Instant) -> bool {
-        let first = self.first_public_request.get();
-        first.is_some_and(|first| now.duration_since(*first) >= self.after)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn condition(fault: &str, started: Instant) -> Condition {
-        Condition {
-            fault: Some(fault.parse().unwrap()),
-            after: Duration::from_secs(3),
-            slow_start: Duration::from_secs(8),
-            started,
-            first_public_request: OnceLock::new(),
-        }
-    }
 
     #[test]
     fn a_fault_is_read_by_its_name() {
@@ -154,37 +141,5 @@ mod tests {
             assert_eq!(fault.as_str().parse::<Fault>().ok(), Some(fault));
         }
         assert!("".parse::<Fault>().is_err());
-    }
-
-    #[test]
-    fn what_fails_in_the_soak_is_well_until_a_while_after_the_first_public_request() {
-        let start = Instant::now();
-        let later = |seconds| start + Duration::from_secs(seconds);
-        for (fault, ill, fails) in [
-            ("fails-in-soak", true, false),
-            ("errors-in-soak", true, true),
-            ("silent-errors-in-soak", false, true),
-        ] {
-            let condition = condition(fault, start);
-            assert!(condition.complaint(later(60)).is_none(), "{fault}");
-            condition.answered_the_public(later(60));
-            condition.answered_the_public(later(61));
-            assert!(condition.complaint(later(62)).is_none(), "{fault}");
-            assert!(!condition.fails_requests(later(62)), "{fault}");
-            assert_eq!(condition.complaint(later(63)).is_some(), ill, "{fault}");
-            assert_eq!(condition.fails_requests(later(63)), fails, "{fault}");
-        }
-    }
-
-    #[test]
-    fn a_slow_start_ends() {
-        let start = Instant::now();
-        let condition = condition("slow-start", start);
-        assert!(condition.complaint(start).is_some());
-        assert!(
-            condition
-                .complaint(start + Duration::from_secs(8))
-                .is_none()
-        );
     }
 }

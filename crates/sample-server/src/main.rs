@@ -2,19 +2,23 @@
 //!
 //! It is not the Togather server and shares no code with it. It promises what a deployment relies
 //! on and no more: the same health, version and metrics answers, events in a real PostgreSQL with
-//! PostGIS, a live stream, the `sync` hook, and a graceful stop. It can also be broken on purpose,
-//! in each way that matters to a rollout: see [`fault`].
+//! PostGIS, a live stream, `scrape sync`, and a graceful stop. It is as strict as the Togather
+//! server: what it demands before it starts, how often a client may ask, and the tables it needs
+//! are the same. It can also be broken on purpose, in each way that matters to a rollout: see
+//! [`fault`].
 
 mod app;
 mod events;
 mod fault;
 mod health;
 mod healthcheck;
+mod jobs;
+mod limits;
 mod metrics;
+mod scrape;
 mod seed;
 mod serve;
 mod settings;
-mod sync;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -31,9 +35,11 @@ use crate::{
 
 /// A stand-in for the Togather server, for demonstrations and tests.
 ///
-/// Everything but the command comes from the environment: DATABASE_URL, SERVER_HOST, SERVER_PORT,
-/// DEPLOYMENT_SLOT, ENVIRONMENT, LOG_LEVEL; and, set by the image, APP_VERSION, APP_COMMIT,
-/// APP_BUILD_DATE, FAULT, FAULT_AFTER and SLOW_START (both in seconds).
+/// Everything but the command comes from the environment: DATABASE_URL; for `serve` also JWT_SECRET,
+/// CORS_ALLOWED_ORIGINS, CSRF_KEY, SERVER_HOST, SERVER_PORT, DEPLOYMENT_SLOT or SLOT, ENVIRONMENT,
+/// LOG_LEVEL, RATE_LIMIT_PUBLIC, TRUSTED_PROXY_CIDRS, JOB_TABLES (required or none),
+/// SHUTDOWN_POOL_CLOSE_TIMEOUT_SECONDS, SCRAPER_POLL_*; and, set by the image, APP_VERSION,
+/// APP_COMMIT, APP_BUILD_DATE, FAULT, and in seconds FAULT_AFTER, SLOW_START and SLOW_STOP.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -45,9 +51,12 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM (what it does without a command)
     Serve,
-    /// The hook of a release: stands for the Togather server's `server scrape sync`
-    Sync,
-    /// Ask the server on this machine for its health; ends with 0 only if it is healthy
+    /// What events are taken from
+    Scrape {
+        #[command(subcommand)]
+        what: Scrape,
+    },
+    /// Ask the server on this machine for its health; ends with 0 if it is healthy or degraded
     Healthcheck,
     /// Fill the events table up to a number of made-up events, the same ones every time
     Seed {
@@ -57,6 +66,16 @@ enum Command {
     },
     /// List the ways in which this server can be broken on purpose (FAULT)
     Faults,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Scrape {
+    /// Write the sources that this version knows to the database; needs DATABASE_URL only
+    Sync {
+        /// Print what came of it as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -75,20 +94,29 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> Result<()> {
     match command {
         Command::Serve => {
-            let settings = begin()?;
+            let settings = Settings::of_a_server(variable)?;
+            begin(&settings);
             serve::serve(settings).await?;
         }
-        Command::Sync => {
-            let settings = begin()?;
-            let sources = sync::sync(&settings).await?;
-            say(&format!("{sources} sources are in step"))?;
+        Command::Scrape {
+            what: Scrape::Sync { json },
+        } => {
+            let settings = Settings::read(variable)?;
+            begin(&settings);
+            let summary = scrape::sync(&settings).await?;
+            say(&if json {
+                serde_json::to_string(&summary)?
+            } else {
+                format!("{} sources are in step", summary.total)
+            })?;
         }
         Command::Healthcheck => {
-            let address = Settings::address(|key| std::env::var(key).ok())?;
+            let address = Settings::address(variable)?;
             say(&healthcheck::ask(address).await?)?;
         }
         Command::Seed { events } => {
-            let settings = begin()?;
+            let settings = Settings::read(variable)?;
+            begin(&settings);
             let added = seed::seed(&settings.pool(), events.into()).await?;
             say(&format!("{added} events added, {events} wanted"))?;
         }
@@ -101,9 +129,12 @@ async fn run(command: Command) -> Result<()> {
     Ok(())
 }
 
-/// Reads the settings and starts the log.
-fn begin() -> Result<Settings> {
-    let settings = Settings::read(|key| std::env::var(key).ok())?;
+fn variable(key: &str) -> Option<String> {
+    std::env::var(key).ok()
+}
+
+/// Starts the log.
+fn begin(settings: &Settings) {
     let log = tracing_subscriber::fmt()
         .with_max_level(settings.log_level)
         .with_writer(io::stderr);
@@ -111,7 +142,6 @@ fn begin() -> Result<Settings> {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
     }
-    Ok(settings)
 }
 
 fn say(line: &str) -> Result<()> {

@@ -1,10 +1,12 @@
-//! Requests counted and timed, in Prometheus' text format.
+//! Requests counted and timed, in Prometheus' text format, under the Togather server's names.
 //!
 //! `path` is the route's pattern, never what a client sent, so the number of series is bounded.
+//! `status` is 0 where nothing was written into the answer; those turned away with 429 are counted.
+
+mod text;
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -12,25 +14,55 @@ use std::{
     time::Duration,
 };
 
+use crate::{
+    health::{Check, Status},
+    settings::Build,
+};
+
 /// Upper bounds of the histogram's buckets in seconds, written as they are shown.
-const BUCKETS: [(f64, &str); 10] = [
+const BUCKETS: [(f64, &str); 12] = [
     (0.001, "0.001"),
-    (0.0025, "0.0025"),
     (0.005, "0.005"),
     (0.01, "0.01"),
     (0.025, "0.025"),
     (0.05, "0.05"),
     (0.1, "0.1"),
     (0.25, "0.25"),
+    (0.5, "0.5"),
     (1.0, "1"),
+    (2.5, "2.5"),
     (5.0, "5"),
+    (10.0, "10"),
 ];
 
 /// What this process counted since it started.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    series: Mutex<BTreeMap<(&'static str, String), Series>>,
+    series: Mutex<All>,
     under_way: AtomicUsize,
+    health: Mutex<Option<LastHealth>>,
+}
+
+/// Series by method and route.
+type All = BTreeMap<(&'static str, String), Series>;
+
+/// What the last health answer came to: 0 is bad, 1 warns, 2 is good.
+#[derive(Debug)]
+struct LastHealth {
+    status: u8,
+    checks: BTreeMap<&'static str, u8>,
+}
+
+/// What is not counted, but looked at when it is asked for.
+#[derive(Debug)]
+pub(crate) struct Gauges<'a> {
+    pub(crate) build: &'a Build,
+    pub(crate) slot: &'a str,
+    /// What labels the series of jobs.
+    pub(crate) job_slot: &'a str,
+    pub(crate) connections_open: usize,
+    pub(crate) connections_idle: usize,
+    pub(crate) connections_most: u32,
 }
 
 /// A request that has no answer yet; one whose client gives up stops being that too.
@@ -70,71 +102,25 @@ impl Metrics {
         }
     }
 
+    /// Keeps what the last health answer came to.
+    pub(crate) fn set_health(&self, status: Status, checks: &BTreeMap<&'static str, Check>) {
+        let health = LastHealth {
+            status: status.figure(),
+            checks: checks
+                .iter()
+                .map(|(name, check)| (*name, check.figure()))
+                .collect(),
+        };
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Some(health);
+    }
+
     /// All of it as text.
-    pub(crate) fn text(&self) -> String {
-        let all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::from(
-            "# HELP http_requests_total Requests answered.\n# TYPE http_requests_total counter\n",
-        );
-        for ((method, path), series) in all.iter() {
-            for (status, count) in &series.by_status {
-                line(
-                    &mut text,
-                    format_args!(
-                        "http_requests_total{{method=\"{method}\",path=\"{path}\",status=\"{status}\"}} {count}"
-                    ),
-                );
-            }
-        }
-        text.push_str(
-            "# HELP http_request_duration_seconds Time from a request to the head of its answer.\n\
-             # TYPE http_request_duration_seconds histogram\n",
-        );
-        for ((method, path), series) in all.iter() {
-            histogram(
-                &mut text,
-                &format!("method=\"{method}\",path=\"{path}\""),
-                series,
-            );
-        }
-        line(
-            &mut text,
-            format_args!(
-                "# HELP http_requests_in_flight Requests under way, this one among them.\n\
-                 # TYPE http_requests_in_flight gauge\n\
-                 http_requests_in_flight {}",
-                self.under_way.load(Ordering::Relaxed)
-            ),
-        );
-        text
+    pub(crate) fn text(&self, gauges: &Gauges<'_>) -> String {
+        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let under_way = self.under_way.load(Ordering::Relaxed);
+        text::write(&series, health.as_ref(), under_way, gauges)
     }
-}
-
-fn histogram(text: &mut String, labels: &str, series: &Series) {
-    const NAME: &str = "http_request_duration_seconds";
-    let mut within = 0;
-    for ((_, bound), count) in BUCKETS.iter().zip(series.buckets) {
-        within += count;
-        line(
-            text,
-            format_args!("{NAME}_bucket{{{labels},le=\"{bound}\"}} {within}"),
-        );
-    }
-    let count: u64 = series.by_status.values().sum();
-    line(
-        text,
-        format_args!("{NAME}_bucket{{{labels},le=\"+Inf\"}} {count}"),
-    );
-    line(
-        text,
-        format_args!("{NAME}_sum{{{labels}}} {}", series.seconds),
-    );
-    line(text, format_args!("{NAME}_count{{{labels}}} {count}"));
-}
-
-fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "{line}");
 }
 
 /// A client may invent methods; all of those are one.
@@ -145,42 +131,4 @@ fn known(method: &str) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_are_counted_by_status_and_timed_by_route() {
-        let metrics = Metrics::default();
-        for (status, millis) in [(200, 2), (200, 30), (503, 9000)] {
-            metrics.record("GET", "/health", status, Duration::from_millis(millis));
-        }
-        metrics.record("BREW", "/health", 405, Duration::ZERO);
-        let text = metrics.text();
-        for line in [
-            r#"http_requests_total{method="GET",path="/health",status="200"} 2"#,
-            r#"http_requests_total{method="GET",path="/health",status="503"} 1"#,
-            r#"http_requests_total{method="other",path="/health",status="405"} 1"#,
-            r#"http_request_duration_seconds_bucket{method="GET",path="/health",le="0.001"} 0"#,
-            r#"http_request_duration_seconds_bucket{method="GET",path="/health",le="0.0025"} 1"#,
-            r#"http_request_duration_seconds_bucket{method="GET",path="/health",le="5"} 2"#,
-            r#"http_request_duration_seconds_bucket{method="GET",path="/health",le="+Inf"} 3"#,
-            r#"http_request_duration_seconds_count{method="GET",path="/health"} 3"#,
-            r#"http_request_duration_seconds_sum{method="GET",path="/health"} 9.032"#,
-        ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is not in\n{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_request_is_under_way_until_it_is_dropped() {
-        let metrics = Metrics::default();
-        let one = metrics.under_way();
-        let in_flight = |count| metrics.text().ends_with(&format!("in_flight {count}\n"));
-        assert!(in_flight(1));
-        drop(one);
-        assert!(in_flight(0));
-    }
-}
+mod tests;

@@ -93,8 +93,7 @@ async fn every_command_of_the_readme_works() {
                 "\"$(git rev-parse HEAD)\"",
                 release["git_commit"].as_str().unwrap(),
             )
-            .replace("registry.example.org/togather/server@sha256:…", &image)
-            .replace("server scrape sync", "sample-server sync");
+            .replace("registry.example.org/togather/server@sha256:…", &image);
         if line.contains(" rollout ") || line.contains(" rollback ") {
             line.push_str(" --soak 0s");
             if !line.contains(" --yes") {

@@ -31,7 +31,12 @@ impl Server {
     async fn start(variables: &[(&str, &str)]) -> Self {
         let settings = Settings::read(|key| {
             let given = variables.iter().find(|(name, _)| *name == key);
-            let default = (key == "DATABASE_URL").then_some(NO_DATABASE);
+            // Most tests are not about the limit.
+            let default = match key {
+                "DATABASE_URL" => Some(NO_DATABASE),
+                "RATE_LIMIT_PUBLIC" => Some("0"),
+                _ => None,
+            };
             given
                 .map(|(_, value)| *value)
                 .or(default)
@@ -45,7 +50,8 @@ impl Server {
             let stop = async {
                 let _ = stopped.await;
             };
-            run(listener, &settings, stop).await
+            let database = settings.pool();
+            run(listener, &settings, database, stop).await
         });
         Self {
             address,
@@ -57,7 +63,19 @@ impl Server {
 
     /// Asks; the future may outlive this handle.
     fn get(&self, path: &str) -> impl Future<Output = Response> + Send + use<> {
-        let request = Request::get(format!("http://{}{path}", self.address));
+        self.get_from(path, None)
+    }
+
+    /// Asks as a proxy does on behalf of this client.
+    fn get_from(
+        &self,
+        path: &str,
+        client: Option<&str>,
+    ) -> impl Future<Output = Response> + Send + use<> {
+        let mut request = Request::get(format!("http://{}{path}", self.address));
+        if let Some(client) = client {
+            request = request.header("x-forwarded-for", client);
+        }
         let request = request.body(Body::empty()).unwrap();
         let answer = self.client.request(request);
         async { answer.await.unwrap().map(Body::new) }
@@ -139,12 +157,14 @@ async fn bad_requests_are_told_what_is_wrong() {
 async fn requests_are_counted_by_route_whatever_the_client_asks_for() {
     let server = Server::start(&[]).await;
     server.get("/slow?ms=0").await;
+    assert_eq!(server.get("/silent").await.status(), StatusCode::OK);
     server.get("/secret/1").await;
     server.get("/secret/2").await;
     let text = server.text("/metrics").await;
     for line in [
-        r#"http_requests_total{method="GET",path="/slow",status="200"} 1"#,
-        r#"http_requests_total{method="GET",path="other",status="404"} 2"#,
+        r#"togather_http_requests_total{method="GET",path="/slow",status="200"} 1"#,
+        r#"togather_http_requests_total{method="GET",path="other",status="404"} 2"#,
+        r#"togather_http_requests_total{method="GET",path="/silent",status="0"} 1"#,
     ] {
         assert!(text.contains(line), "{text}");
     }
@@ -154,11 +174,100 @@ async fn requests_are_counted_by_route_whatever_the_client_asks_for() {
 async fn errors_in_the_soak_begin_with_the_public() {
     let server = Server::start(&[("FAULT", "silent-errors-in-soak"), ("FAULT_AFTER", "0")]).await;
     // Its keeper asks as often as they like.
-    assert_eq!(server.get("/version").await.status(), StatusCode::OK);
-    assert_eq!(server.get("/slow?ms=0").await.status(), StatusCode::OK);
-    let failed = server.get("/slow?ms=0").await;
+    for path in ["/version", "/slow?ms=0", "/slow?ms=0"] {
+        assert_eq!(server.get(path).await.status(), StatusCode::OK);
+    }
+    let visitor = Some("192.0.2.1");
+    let first = server.get_from("/slow?ms=0", visitor).await;
+    assert_eq!(first.status(), StatusCode::OK);
+    let failed = server.get_from("/slow?ms=0", visitor).await;
     assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(server.get("/version").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_come_back_and_readiness_is_not_limited() {
+    let server = Server::start(&[
+        ("RATE_LIMIT_PUBLIC", "3"),
+        ("TRUSTED_PROXY_CIDRS", "127.0.0.1/32"),
+    ])
+    .await;
+    let (alice, bob) = (Some("192.0.2.1"), Some("192.0.2.2"));
+    for path in ["/version", "/metrics", "/"] {
+        assert_eq!(server.get_from(path, alice).await.status(), StatusCode::OK);
+    }
+    for path in ["/version", "/metrics", "/", "/health", "/nothing"] {
+        let refused = server.get_from(path, alice).await;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS, "{path}");
+        assert_eq!(refused.headers()["retry-after"], "60");
+        let body = refused.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.is_empty(), "nothing else is said");
+    }
+    assert_eq!(server.get_from("/", bob).await.status(), StatusCode::OK);
+    let alive = server.get_from("/healthz", alice).await;
+    assert_eq!(alive.status(), StatusCode::OK);
+    let (status, ready) = server.json("/readyz").await;
+    assert_eq!(
+        (status, ready["status"].as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, Some("not_ready"))
+    );
+
+    let (_, asked) = server.json("/stand-in/requests").await;
+    assert_eq!(asked["clients"]["192.0.2.1"]["asked"], 8);
+    assert_eq!(asked["clients"]["192.0.2.1"]["refused"], 5);
+    assert_eq!(asked["clients"]["192.0.2.2"]["asked"], 1);
+    assert_eq!(asked["all"]["most_in_a_minute"], 9, "{asked:#}");
+    assert!(
+        server
+            .text("/metrics")
+            .await
+            .contains(r#"path="/",status="429"} 1"#),
+        "those turned away are counted"
+    );
+}
+
+#[tokio::test]
+async fn a_router_that_was_not_built_answers_404_to_everything() {
+    let server = Server::start(&[("FAULT", "no-routes")]).await;
+    for path in [
+        "/health", "/healthz", "/readyz", "/version", "/metrics", "/",
+    ] {
+        let (status, _) = server.json(path).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn pages_are_there_unless_the_release_lacks_one() {
+    for (fault, openapi) in [
+        ("", StatusCode::OK),
+        ("missing-page", StatusCode::NOT_FOUND),
+    ] {
+        let server = Server::start(&[("FAULT", fault)]).await;
+        assert!(server.text("/").await.contains("Togather"));
+        let (status, _) = server.json("/api/v1/openapi.json").await;
+        assert_eq!(status, openapi, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_under_way_is_finished_after_the_requests() {
+    let mut server = Server::start(&[("FAULT", "slow-stop"), ("SLOW_STOP", "1")]).await;
+    assert!(server.text("/").await.contains("Togather"));
+    let begun = Instant::now();
+    server.ask_to_stop();
+    server.running.await.unwrap().unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn without_the_tables_of_the_job_queue_it_does_not_start() {
+    let settings = Settings::read(|key| (key == "DATABASE_URL").then(|| NO_DATABASE.to_owned()));
+    let error = serve(settings.unwrap()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("job workers did not start"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -188,7 +297,7 @@ async fn under_way(server: &Server) {
         while !server
             .text("/metrics")
             .await
-            .contains("http_requests_in_flight 2\n")
+            .contains("togather_http_requests_in_flight 2\n")
         {
             tokio::task::yield_now().await;
         }
