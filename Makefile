@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEVFLEET := $(TARGET)/release/devfleet
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test ci bench bench-snapshot record fleet-up fleet-down fmt lint
+.PHONY: help build demo test ci bench bench-snapshot peers record fleet-up fleet-down fmt lint
 
 help: ## list these
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -31,6 +31,9 @@ bench: build ## measure a running fleet against floors of the same run
 
 bench-snapshot: build ## snapshots of a million events on a running fleet, against bare pg_dump and pg_restore
 	$(DEVFLEET) bench-snapshot
+
+peers: ## compare what we wrote ourselves with Compose's own reader (needs Go)
+	tests/peers/run
 
 record: build ## make docs/rollout.svg from a real rollout
 	$(DEVFLEET) record

@@ -109,8 +109,8 @@ impl Config {
             agent,
             deployment,
             compose: folder.join(COMPOSE),
-            environment,
-            database_url: database_url.into(),
+            environment: environment.into_values(),
+            database_url: database_url.text.into(),
             files: [AGENT, DEPLOYMENT, COMPOSE, ENVIRONMENT]
                 .map(PathBuf::from)
                 .into_iter()

@@ -11,9 +11,12 @@
 //! `${NAME}` is filled in after the YAML is read, so a value cannot change the file's shape; see
 //! `docs/compose.md` for what an operator needs to know.
 
+pub mod address;
 mod check;
 mod document;
+pub mod env;
 mod interpolate;
+mod problem;
 mod reader;
 mod resolve;
 mod service;
@@ -26,6 +29,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use interpolate::{InterpolateError, Lookup};
+pub use problem::Problem;
 pub use service::{Healthcheck, Logging, Port, Resource, Restart, Service};
 
 use self::{

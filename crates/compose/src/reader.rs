@@ -41,8 +41,8 @@ impl Reader<'_> {
     }
 
     fn fill(&self, key: &str, text: &str, line: u64) -> Result<String, ComposeError> {
-        interpolate(text, self.environment)
-            .map_err(|error| self.wrong(line, key, error.to_string()))
+        let lookup = |name: &str| self.environment.get(name).cloned();
+        interpolate(text, &lookup).map_err(|error| self.wrong(line, key, error.to_string()))
     }
 
     pub(crate) fn optional(

@@ -161,7 +161,7 @@ fn each_refusal_says_line_place_and_what_was_expected() {
             "environment:\n  - NOWHERE",
             "line 6: service `db`, `environment`: `NOWHERE` has no value",
         ),
-        ("command: ['$5']", "`command`: `$5` is not a reference"),
+        ("command: ['${5}']", "`command`: `${` begins no reference"),
         ("command: a 'b", "`command`: a quote is not closed"),
         (
             "ports: ['8080']",

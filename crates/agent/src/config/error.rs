@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_saphyr::UserMessageFormatter;
+use togather_compose::Problem;
 use togather_trust::secret_file::SecretFileError;
 
 /// What is wrong with a configuration file. The program ends with exit code 10.
@@ -41,13 +42,13 @@ pub enum ConfigError {
         /// What is wrong with it and what was expected.
         problem: String,
     },
-    /// A line of the environment file is not `NAME=value`.
-    #[error("{}:{line}: expected `NAME=value`; quote a value with spaces, `#` or `$` in single quotes", path.display())]
+    /// The environment file is not as it must be: every problem of it, a line each.
+    #[error("{}", in_file(path, problems))]
     Environment {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
-        line: usize,
+        /// What is wrong, in the order of its lines.
+        problems: Vec<Problem>,
     },
     /// A value refers to a variable that the environment file does not have.
     #[error("{}: `{key}` refers to ${{{name}}}, which .env.production does not set; add a line `{name}=…` to it", path.display())]
@@ -81,6 +82,19 @@ impl ConfigError {
             problem: problem.trim_end().to_owned(),
         }
     }
+}
+
+/// Each problem with its place in front, in the form that editors and terminals jump to.
+fn in_file(path: &Path, problems: &[Problem]) -> String {
+    let told = problems.iter().map(|problem| {
+        let place = match &*problem.place {
+            "" => String::new(),
+            place => format!("{place}: "),
+        };
+        let (path, line) = (path.display(), problem.line);
+        format!("{path}:{line}: {place}{}", problem.problem)
+    });
+    told.collect::<Vec<_>>().join("\n")
 }
 
 /// The path of the key on this line: its own name, and those of the lines it is indented under.

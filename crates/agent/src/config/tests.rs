@@ -221,6 +221,47 @@ fn what_is_shown_has_every_value_and_no_secret() {
     }
 }
 
+#[test]
+fn every_problem_of_the_environment_is_told_at_once() {
+    let told = load(&[(
+        ".env.production",
+        "POSTGRES_USER=togather\nPOSTGRES_PASSWORD=CHANGE_ME\n\nBARE\nA=${NOWHERE}\n",
+    )]);
+    let told = told.err().unwrap();
+    let places: Vec<_> = told
+        .lines()
+        .map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(": "))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            ".env.production:2: `POSTGRES_PASSWORD`",
+            ".env.production:4: `BARE`",
+            ".env.production:5: `A`",
+        ],
+        "{told}"
+    );
+}
+
+/// Whatever the password is, it leads to the same place, and is the one that the database has.
+#[test]
+fn a_password_changes_nothing_but_itself() {
+    for (password, encoded) in [
+        ("ab/cd==", "ab%2Fcd%3D%3D"),
+        ("'?sslmode=maybe'", "%3Fsslmode%3Dmaybe"),
+        ("p%41ss", "p%2541ss"),
+        ("x@evil.org:1/", "x%40evil.org%3A1%2F"),
+    ] {
+        let environment =
+            format!("POSTGRES_USER=togather\nPOSTGRES_PASSWORD={password}\nPOSTGRES_DB=events\n");
+        let config = load(&[(".env.production", &environment)]).unwrap();
+        assert_eq!(
+            config.database_url.expose_secret(),
+            format!("postgres://togather:{encoded}@127.0.0.1:5432/events")
+        );
+    }
+}
+
 /// A broken line is told by its number: its text may be half a password.
 #[test]
 fn an_error_in_the_environment_does_not_quote_it() {
