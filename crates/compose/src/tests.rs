@@ -14,6 +14,7 @@ fn environment() -> BTreeMap<String, String> {
         ("POSTGRES_DB", "togather"),
         ("SERVER_BASE_URL", "https://events.example.org"),
         ("JWT_SECRET", "a secret"),
+        ("CORS_ALLOWED_ORIGINS", "https://events.example.org"),
         ("ADMIN_USERNAME", "admin"),
         ("ADMIN_PASSWORD", "admin's"),
         ("ADMIN_EMAIL", "admin@example.org"),
