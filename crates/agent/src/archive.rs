@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use togather_model::{Digest, Failure, FailureKind, Image};
 use tokio::{fs::File, io::AsyncWriteExt, sync::Mutex, time::timeout};
 
-use crate::node::Node;
+use crate::{containers::ContainersError, fetches::BUILD_FOR_BOTH, node::Node};
 
 /// The largest archive that is taken, in bytes.
 pub const MAX_ARCHIVE_BYTES: u64 = 16 << 30;
@@ -156,15 +156,14 @@ async fn receive(
 }
 
 async fn load(node: &Node, image: Image, archive: &Path) -> Result<(), Failure> {
+    let refused = |what: &str, e: &ContainersError| {
+        let failure = Failure::caused_by(FailureKind::Other, what, e);
+        failure.next("make it with `docker save IMAGE > FILE`")
+    };
     let loaded = node.containers.load(&image, archive).await;
-    loaded.map_err(|e| {
-        Failure::caused_by(
-            FailureKind::Other,
-            "Docker did not take the image archive",
-            &e,
-        )
-        .next("make it with `docker save IMAGE > FILE`")
-    })
+    loaded.map_err(|e| refused("Docker did not take the image archive", &e))?;
+    let fits = node.containers.fits(&image).await;
+    fits.map_err(|e| refused("the image archive is of no use here", &e).next(BUILD_FOR_BOTH))
 }
 
 fn not_written(error: &io::Error) -> Failure {

@@ -16,8 +16,9 @@ pub use self::configured::Configured;
 use crate::{
     config::Config,
     configuration::Configuration,
-    containers::{Containers, ContainersError, compose},
+    containers::{Containers, ContainersError, RegistryError, compose},
     database::DatabaseError,
+    fetches::Fetches,
     gate::Keys,
     health::HealthError,
     host::{Host, Machine},
@@ -142,6 +143,14 @@ impl Parts {
         self.configured.dumps.place_of_programs()
     }
 
+    /// Whether the files with the logins for registries can be used.
+    ///
+    /// # Errors
+    /// The first that cannot.
+    pub fn check_registries(&self) -> Result<(), RegistryError> {
+        self.configured.docker.registries().check()
+    }
+
     /// Asks the snapshot store what it lets the agent do, and says so as YAML.
     ///
     /// # Errors
@@ -191,6 +200,7 @@ impl Parts {
             database: parts.database,
             snapshots: parts.dumps,
             host: Arc::new(host) as Arc<dyn Host>,
+            fetches: Fetches::default(),
             state,
             configuration,
             configured: None,

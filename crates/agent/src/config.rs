@@ -11,6 +11,7 @@ mod duration;
 mod environment;
 mod error;
 mod overlay;
+mod registries;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use deployment::{
     AppSettings, DatabaseSection, DeploymentFile, DockerSettings, ProxySettings, SnapshotRetention,
 };
 pub use error::ConfigError;
+pub use registries::{Login, RegistrySettings};
 
 /// The provider whose overlay need not exist, because it changes nothing.
 const PLAIN_PROVIDER: &str = "docker";
@@ -91,7 +93,8 @@ impl Config {
             (agent, deployment)
         };
 
-        if let Some((key, problem)) = agent.snapshots.problem() {
+        let problem = agent.snapshots.problem();
+        if let Some((key, problem)) = problem.or_else(|| agent.registries.problem()) {
             return Err(ConfigError::Value {
                 path: agent_yml.to_owned(),
                 key,

@@ -4,6 +4,8 @@ pub mod compose;
 mod docker;
 mod exec;
 mod one_shot;
+pub mod pull;
+pub mod registry;
 
 use std::{
     io,
@@ -18,6 +20,10 @@ pub use compose::{Compose, ComposeError};
 pub use docker::Docker;
 pub use exec::{Exec, Output, Process};
 pub use one_shot::{FILES, OneShot, OneShotFile, OneShots};
+pub use pull::{PullError, PullFailure};
+pub use registry::{Registries, RegistryError};
+
+use crate::progress::Say;
 
 /// What the node asks of its container engine. Every verb may be called twice.
 #[async_trait]
@@ -36,8 +42,14 @@ pub trait Containers: Send + Sync {
     /// Whether this very image is on the node.
     async fn has_image(&self, image: &Image) -> Result<bool, ContainersError>;
 
-    /// Pulls the image by digest and checks what came. An archive must have been loaded before.
-    async fn fetch(&self, image: &Image) -> Result<(), ContainersError>;
+    /// Whether the image is made for this machine's processor, as far as the node knows the image, or
+    /// its registry tells without a pull. Who cannot be asked does not refuse it.
+    async fn fits(&self, image: &Image) -> Result<(), ContainersError>;
+
+    /// Pulls the image by digest and checks what came, telling how far it is. An archive must have
+    /// been loaded before. What may pass by itself is tried again a few times. Returns what the image
+    /// takes on disk, in bytes.
+    async fn fetch(&self, image: &Image, say: Say<'_>) -> Result<u64, ContainersError>;
 
     /// Loads an image archive whose SHA-256 was checked, and names it as [`Image::reference`] says.
     async fn load(&self, image: &Image, archive: &Path) -> Result<(), ContainersError>;
@@ -179,6 +191,27 @@ pub enum ContainersError {
         kind: &'static str,
         /// Its name.
         name: String,
+    },
+    /// A pull failed.
+    #[error(transparent)]
+    Pull(Box<PullError>),
+    /// Whom to log in to a registry as is not known.
+    #[error("cannot log in to the registry of `{image}`")]
+    Login {
+        /// The image.
+        image: String,
+        /// Why.
+        source: Box<RegistryError>,
+    },
+    /// An image for other machines.
+    #[error("`{image}` is made for {made_for}, and this node is {here}")]
+    OtherPlatform {
+        /// The image.
+        image: String,
+        /// What it is made for, such as `linux/arm64`.
+        made_for: String,
+        /// What the node is.
+        here: String,
     },
     /// A pull that does not get on.
     #[error("the pull of `{image}` made no progress for {} s", silent.as_secs())]

@@ -105,6 +105,10 @@ async fn check(wanted: Check) -> Result<(), Failure> {
     // What follows from several values is a comment, so that the whole stays YAML.
     let place = parts.place_of_programs();
     let mut shown = format!("{}\n# {place}\n", effective.trim_end());
+    if let Err(error) = parts.check_registries() {
+        let failure = misconfigured(&error);
+        shown.push_str(&format!("# no image can be pulled: {failure}\n"));
+    }
     if wanted.store {
         shown.push_str(&parts.look_at_store().await?);
     }
@@ -119,6 +123,7 @@ async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
     let (services, tls) = assemble(&config, parts, files).await?;
     serve_metrics(&config, &services).await?;
     let (operations, jobs) = (services.operations.clone(), services.jobs.clone());
+    let fetches = services.node.fetches.clone();
     remove_left_overs(&services);
     take_up_what_was_interrupted(&operations, &jobs).await?;
     let snapshots = &config.agent.snapshots;
@@ -148,6 +153,7 @@ async fn run(agent_yml: PathBuf) -> Result<(), Failure> {
     service::announce_stop();
     stopping.cancel();
     schedule.stop().await;
+    fetches.stop();
     let (answered, interrupted, broken_off) = tokio::join!(
         timeout(STOP_WITHIN, serving),
         operations.wait(STOP_WITHIN),

@@ -11,6 +11,7 @@ use crate::{
     configuration::Configuration,
     containers::{Containers, ContainersError},
     database::Database,
+    fetches::Fetches,
     health::Health,
     host::Host,
     jobs,
@@ -44,6 +45,8 @@ pub struct Node {
     pub snapshots: Arc<dyn Snapshots>,
     /// Clock, disk and memory.
     pub host: Arc<dyn Host>,
+    /// Images on their way here.
+    pub fetches: Fetches,
     /// What the node remembers.
     pub state: State,
     /// Where those of the above come from that the operator's files make.

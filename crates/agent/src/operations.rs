@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     deploy::{Deployment, journal::new_id},
-    jobs,
+    fetches, jobs,
     leases::{self, Proof},
     node::Node,
     state::StateError,
@@ -272,7 +272,9 @@ async fn plan(
         release_id: chosen.release_id,
         soak,
     };
-    let observed = node.observe().await;
+    let mut observed = node.observe().await;
+    let unfit = fetches::unfit(node, &chosen.release.image).await;
+    observed.problems.extend(unfit);
     let mut plan = planner::plan(&observed, &chosen.release, &node.strategy, &request)?;
     plan.configuration = node.configured;
     Ok(plan)

@@ -1,6 +1,7 @@
 //! What the agent answers over gRPC: decode, call, encode, nothing more. Who may call is decided
 //! before, by the gate.
 
+mod ahead;
 mod connections;
 mod deployment;
 mod door;

@@ -44,12 +44,12 @@ pub use self::{
     forget::reasons,
     manifest::{FORMAT, Globals, Manifest, Origin, Reason, Wanted},
     probe::{Answer, ConditionalWrites},
-    program::{Progress, Say},
     programs::Programs,
     shelf::{Orphan, Survey},
 };
 use self::{prove::Purpose, store::Store};
 use crate::database::Postgres;
+pub use crate::progress::{Progress, Say};
 
 /// What the node asks of its snapshots.
 #[async_trait]

@@ -6,6 +6,7 @@
 
 mod audit;
 mod events;
+mod images;
 mod jobs;
 mod lease;
 mod operations;

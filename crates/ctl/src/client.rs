@@ -4,6 +4,7 @@
 //! themselves, because only the caller knows whether the order may have arrived.
 
 mod connect;
+mod fetch;
 mod image;
 mod snapshots;
 mod status;
@@ -26,9 +27,10 @@ use ulid::Ulid;
 
 pub use self::{
     connect::ConnectError,
+    fetch::{Fetch, Fetched, Fetching, Told},
     image::Archive,
     snapshots::{Job, Jobs, Order, Replaced, Shelf, Snapshot},
-    status::{Check, Health, NodeStatus, RolloutRecord, SnapshotStore},
+    status::{Check, Health, ImageFetch, NodeStatus, RolloutRecord, SnapshotStore},
 };
 use crate::{
     error::{Error, Result, not_understood},

@@ -5,6 +5,7 @@
 //! are ([`taken_up`]) can carry the same rollout on from another machine. A rollback walks the same
 //! way.
 
+pub mod fetch;
 pub mod leases;
 pub mod news;
 mod order;
@@ -16,9 +17,11 @@ pub mod taken_up;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::future::join_all;
 use togather_model::{
     OperationKind,
-    rollout::{Ending, Next, Progress, Rollout, next},
+    rollout::{Ending, Next, Progress, Rollout, Unreachable, next},
 };
 use togather_proto::v1;
 
@@ -28,6 +31,7 @@ use self::{
     order::{Ended, Officer},
     standing::{Standing, Standings},
     summary::Summary,
+    taken_up::ABORTED,
 };
 use crate::{
     client::{Archive, Client, Wanted},
@@ -48,6 +52,8 @@ pub struct Course<'a> {
     pub archive: Option<(Archive, Vec<String>)>,
     /// The rollout's nodes.
     pub clients: Vec<Client>,
+    /// Whether the nodes get the image before the first of them is touched.
+    pub prefetch: bool,
     /// For how long a node that cannot be reached in mid-rollout is tried again.
     pub patience: Duration,
     /// Who hears of it.
@@ -66,6 +72,13 @@ pub async fn carry_out(course: &Course<'_>, mut standings: Standings) -> Result<
         version: &course.rollout.version,
         nodes: &course.rollout.nodes,
     });
+    if let Err(error) = course.prefetch(&leases, &mut standings).await {
+        // No node was touched: a rollout that never began is not to be found as one that has not
+        // ended.
+        let ending = (!course.taken_up).then_some(ABORTED);
+        leases.give_back(ending).await;
+        return Err(error);
+    }
     let walked = course.walk(&leases, &mut standings).await;
     let ending = walked.as_ref().ok().map(|ending| ending.as_str());
     for (node, error) in leases.give_back(ending).await {
@@ -98,6 +111,45 @@ impl Course<'_> {
         }
     }
 
+    /// Brings the image to every node that is to be begun, side by side.
+    async fn prefetch(&self, leases: &Leases, standings: &mut Standings) -> Result<()> {
+        let Wanted::Release(release) = &self.wanted else {
+            return Ok(());
+        };
+        let to_begin = |client: &&Client| {
+            let progress = standings.of(client.name()).progress;
+            self.prefetch && progress == Progress::Pending
+        };
+        let nodes = self.clients.iter().filter(to_begin).map(|client| async {
+            let brought = self.bring_image(client, release, leases).await;
+            (client.name(), brought)
+        });
+        let mut errors = Vec::new();
+        for (node, brought) in join_all(nodes).await {
+            match brought {
+                Err(error)
+                    if error.is_unreachable() && self.rollout.unreachable == Unreachable::Skip =>
+                {
+                    leases.forget(node);
+                    standings.set(node, Standing::behind(error));
+                    let progress = Progress::Behind;
+                    self.news.tell(&News::NodeEnded { node, progress });
+                }
+                Err(error) => errors.push(error.next("no node was touched")),
+                Ok(()) => {}
+            }
+        }
+        Error::several(errors).map_or(Ok(()), Err)
+    }
+
+    async fn bring_image(&self, client: &Client, release: &Bytes, leases: &Leases) -> Result<()> {
+        let officer = self.officer(client.name())?;
+        let lease = leases.proof(client.name())?;
+        self.send_image(&officer, &lease).await?;
+        let fetched = fetch::on(client, release, self.patience, self.news).await;
+        fetched.map(drop)
+    }
+
     async fn follow(&self, node: &str) -> Result<Standing> {
         let watched = self.officer(node)?.watch_latest().await;
         Standing::of(node, OperationKind::Deploy, watched)
@@ -111,7 +163,9 @@ impl Course<'_> {
         self.news.tell(&News::NodeStarted { node, order });
         let officer = self.officer(node)?;
         let lease = leases.proof(node)?;
-        if let Err(error) = self.send_image(&officer, &lease).await {
+        if !self.prefetch
+            && let Err(error) = self.send_image(&officer, &lease).await
+        {
             return Standing::of(node, OperationKind::Deploy, Err(error));
         }
         let ended = officer.carry_out(order, &self.wanted, lease).await;

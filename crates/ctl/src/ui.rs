@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod error;
+pub mod fetched;
 pub mod follow;
 pub mod history;
 pub mod inventory;
@@ -15,6 +16,7 @@ pub mod plans;
 pub mod release;
 pub mod rollouts;
 pub mod shelves;
+mod stages;
 pub mod status;
 pub mod summary;
 mod table;
@@ -102,7 +104,7 @@ impl Ui {
         match self.output {
             Output::Json => Box::new(follow::JsonLines),
             Output::Table if std::io::stderr().is_terminal() => Box::new(live::Live::new()),
-            Output::Table => Box::new(follow::PlainLines),
+            Output::Table => Box::new(follow::PlainLines::default()),
         }
     }
 }

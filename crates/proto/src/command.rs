@@ -10,6 +10,7 @@ impl Body {
             Self::Deploy(_) => method::DEPLOY,
             Self::Rollback(_) => method::ROLLBACK,
             Self::LoadImage(_) => method::LOAD_IMAGE,
+            Self::FetchImage(_) => method::FETCH_IMAGE,
             Self::AcquireLease(_) => method::ACQUIRE_LEASE,
             Self::RenewLease(_) => method::RENEW_LEASE,
             Self::ReleaseLease(_) => method::RELEASE_LEASE,

@@ -12,6 +12,8 @@ pub const FOLLOW: &str = "/togather.fleet.v1.DeploymentService/Follow";
 pub const HISTORY: &str = "/togather.fleet.v1.DeploymentService/History";
 /// Streams an image archive to the node.
 pub const LOAD_IMAGE: &str = "/togather.fleet.v1.DeploymentService/LoadImage";
+/// Fetches a release's image ahead of its deployment.
+pub const FETCH_IMAGE: &str = "/togather.fleet.v1.DeploymentService/FetchImage";
 /// Lists snapshots.
 pub const LIST_SNAPSHOTS: &str = "/togather.fleet.v1.SnapshotService/List";
 /// Begins to take a snapshot.
@@ -40,13 +42,14 @@ pub const RELEASE_LEASE: &str = "/togather.fleet.v1.NodeService/ReleaseLease";
 pub const END_ROLLOUT: &str = "/togather.fleet.v1.NodeService/EndRollout";
 
 /// All of them.
-pub const ALL: [&str; 19] = [
+pub const ALL: [&str; 20] = [
     PLAN,
     DEPLOY,
     ROLLBACK,
     FOLLOW,
     HISTORY,
     LOAD_IMAGE,
+    FETCH_IMAGE,
     LIST_SNAPSHOTS,
     CREATE_SNAPSHOT,
     VERIFY_SNAPSHOT,

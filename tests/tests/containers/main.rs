@@ -8,6 +8,7 @@
 )]
 
 mod project;
+mod registry;
 
 use std::time::{Duration, Instant};
 
@@ -422,14 +423,14 @@ async fn an_archive_is_loaded_under_the_agents_name_and_pruned() {
             bytes: bytes.len() as u64,
         };
         assert!(!docker.has_image(&image).await.unwrap());
-        let error = docker.fetch(&image).await.unwrap_err();
+        let error = docker.fetch(&image, &|_| {}).await.unwrap_err();
         assert!(matches!(error, ContainersError::NotLoaded(_)), "{error}");
 
         for _ in 0..2 {
             docker.load(&image, &archive).await.unwrap();
             assert!(docker.has_image(&image).await.unwrap());
         }
-        docker.fetch(&image).await.unwrap();
+        docker.fetch(&image, &|_| {}).await.unwrap();
         let found = project.client.inspect_image(&image.reference()).await;
         assert_eq!(found.unwrap().repo_tags.unwrap(), [image.reference()]);
 

@@ -7,7 +7,7 @@ use togather_model::{Digest, Strategy, retention::Policy};
 use super::{AssemblyError, QUESTION};
 use crate::{
     config::{Config, DatabaseSection},
-    containers::{Compose, Docker, compose},
+    containers::{Compose, Docker, Registries, compose},
     database::{DatabaseSettings, Postgres},
     health::{Http, HttpSettings},
     node::Node,
@@ -78,8 +78,13 @@ fn docker(
     let port = config.deployment.app.port.get();
     match before {
         Some(before) => Ok(before.docker.with(compose, port)),
-        None => Docker::new(&config.deployment.docker.socket, compose, port)
-            .map_err(AssemblyError::Docker),
+        None => {
+            let docker = Docker::new(&config.deployment.docker.socket, compose, port);
+            let registries = Registries::new(config.agent.registries.clone());
+            docker
+                .map(|docker| docker.with_registries(registries))
+                .map_err(AssemblyError::Docker)
+        }
     }
 }
 

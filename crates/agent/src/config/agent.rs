@@ -11,7 +11,7 @@ use togather_model::Ulid;
 use togather_trust::Name;
 use url::Url;
 
-use super::{ConfigError, duration, read};
+use super::{ConfigError, RegistrySettings, duration, read};
 use crate::schedule::Cron;
 
 /// The port agents listen on.
@@ -46,6 +46,9 @@ pub struct AgentFile {
     /// Where snapshots go.
     #[serde(default)]
     pub snapshots: SnapshotStore,
+    /// How registries are logged in to.
+    #[serde(default)]
+    pub registries: RegistrySettings,
     /// Where metrics are told.
     #[serde(default)]
     pub metrics: MetricsSettings,
@@ -133,6 +136,7 @@ impl AgentFile {
             roles: at(self.roles),
             revoked_keys: self.revoked_keys.map(at),
             state: at(self.state),
+            registries: self.registries.within(folder),
             ..self
         }
     }

@@ -9,6 +9,8 @@ mod exec;
 mod images;
 mod labels;
 mod one_shot;
+mod platform;
+mod pull;
 mod slots;
 mod tail;
 
@@ -19,7 +21,10 @@ use togather_model::{Image, Slot};
 use tokio::sync::OnceCell;
 
 use self::connection::Connection;
-use super::{App, Compose, Containers, ContainersError, Engine, Finished, SlotContainer};
+use super::{
+    App, Compose, Containers, ContainersError, Engine, Finished, Registries, SlotContainer,
+};
+use crate::progress::Say;
 
 /// The pause between two looks at a container that is coming or going.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -30,6 +35,7 @@ pub struct Docker {
     connection: Arc<Connection>,
     compose: Compose,
     app_port: u16,
+    registries: Arc<Registries>,
     left_overs_removed: Arc<OnceCell<()>>,
 }
 
@@ -44,6 +50,7 @@ impl Docker {
             connection: Arc::new(Connection::new(socket)?),
             compose,
             app_port,
+            registries: Arc::default(),
             left_overs_removed: Arc::default(),
         })
     }
@@ -55,8 +62,22 @@ impl Docker {
             connection: Arc::clone(&self.connection),
             compose,
             app_port,
+            registries: Arc::clone(&self.registries),
             left_overs_removed: Arc::clone(&self.left_overs_removed),
         }
+    }
+
+    /// The same, logging in to registries as these say.
+    #[must_use]
+    pub fn with_registries(mut self, registries: Registries) -> Self {
+        self.registries = Arc::new(registries);
+        self
+    }
+
+    /// The logins for registries.
+    #[must_use]
+    pub fn registries(&self) -> &Registries {
+        &self.registries
     }
 
     async fn client(&self) -> Result<bollard::Docker, ContainersError> {
@@ -98,8 +119,12 @@ impl Containers for Docker {
         self.has(&image.reference()).await
     }
 
-    async fn fetch(&self, image: &Image) -> Result<(), ContainersError> {
-        self.pull_release(image).await
+    async fn fits(&self, image: &Image) -> Result<(), ContainersError> {
+        self.is_made_for_here(&image.reference()).await
+    }
+
+    async fn fetch(&self, image: &Image, say: Say<'_>) -> Result<u64, ContainersError> {
+        self.pull_release(image, say).await
     }
 
     async fn load(&self, image: &Image, archive: &Path) -> Result<(), ContainersError> {

@@ -2,7 +2,7 @@
 //! or made, for people.
 
 use togather_model::{
-    Failure, FailureKind, Image, Slot, Step,
+    Failure, FailureKind, Slot, Step,
     planner::{self, Request},
 };
 use tokio::time::Instant;
@@ -77,29 +77,6 @@ impl Deployment<'_> {
             observed.disk_free >> 20,
             self.node.snapshots.place_of_programs()
         ))
-    }
-
-    async fn fetch_image(&self) -> Result<String, Failure> {
-        let image = &self.release.image;
-        let failed = |e: &dyn std::error::Error| {
-            let failure =
-                Failure::caused_by(FailureKind::Other, "the image could not be fetched", e);
-            match image {
-                Image::Registry { repository, .. } => failure.next(format!(
-                    "check that the node reaches the registry of `{repository}` and may pull from it"
-                )),
-                Image::Archive { .. } => {
-                    let node = &self.node.name;
-                    failure.next(format!("stream it with `togather-ctl rollout --nodes {node} --release FILE --archive FILE`"))
-                }
-            }
-        };
-        let containers = &self.node.containers;
-        if containers.has_image(image).await.map_err(|e| failed(&e))? {
-            return Ok("already on the node".into());
-        }
-        containers.fetch(image).await.map_err(|e| failed(&e))?;
-        Ok(format!("fetched {}", image.digest().short()))
     }
 
     async fn base_services(&self) -> Result<String, Failure> {

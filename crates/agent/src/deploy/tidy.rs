@@ -42,8 +42,14 @@ async fn forget_configurations(deployment: &Deployment<'_>) -> Result<(), Failur
 }
 
 async fn prune_images(deployment: &Deployment<'_>, kept: &[Release]) -> Result<(), Failure> {
-    let images: Vec<Image> = kept.iter().map(|release| release.image.clone()).collect();
-    let pruned = deployment.node.containers.prune_images(&images).await;
+    let node = deployment.node;
+    let mut images: Vec<Image> = kept.iter().map(|release| release.image.clone()).collect();
+    let fetched_ahead = node.state.kept_images(node.host.now()).await;
+    images.extend(fetched_ahead.map_err(|e| {
+        let what = "old images were not removed: those fetched ahead are not known";
+        Failure::caused_by(FailureKind::Other, what, &e)
+    })?);
+    let pruned = node.containers.prune_images(&images).await;
     pruned.map(|_| ()).map_err(|e| {
         Failure::caused_by(FailureKind::Other, "old images were not removed", &e)
             .next("look at `docker image ls` on the node")

@@ -99,6 +99,7 @@ impl Gate {
             | Body::UndoRestore(_)
             | Body::PruneSnapshots(_) => Ok(self.state.job(id).await?.is_some()),
             Body::LoadImage(_)
+            | Body::FetchImage(_)
             | Body::AcquireLease(_)
             | Body::RenewLease(_)
             | Body::ReleaseLease(_)

@@ -26,6 +26,7 @@ pub fn need_of(path: &str) -> Option<Need> {
         method::DEPLOY
         | method::ROLLBACK
         | method::LOAD_IMAGE
+        | method::FETCH_IMAGE
         | method::ACQUIRE_LEASE
         | method::RENEW_LEASE
         | method::RELEASE_LEASE

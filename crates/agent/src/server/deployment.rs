@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
-    Shared, misplaced, not_understood, peer_of, read_id, read_proof, too_large, unreadable,
+    Shared, ahead, misplaced, not_understood, peer_of, read_id, read_proof, too_large, unreadable,
 };
 use crate::{
     follow::follow,
@@ -35,6 +35,7 @@ const ORDER: Duration = Duration::from_secs(30);
 #[tonic::async_trait]
 impl DeploymentService for Shared {
     type FollowStream = BoxStream<'static, Result<v1::Event, Status>>;
+    type FetchImageStream = BoxStream<'static, Result<v1::FetchProgress, Status>>;
 
     async fn plan(
         &self,
@@ -137,6 +138,19 @@ impl DeploymentService for Shared {
             operations: operations.into_iter().map(Into::into).collect(),
             snapshots: snapshots.into_iter().map(Into::into).collect(),
         }))
+    }
+
+    async fn fetch_image(
+        &self,
+        request: Request<v1::SignedCommand>,
+    ) -> Result<Response<Self::FetchImageStream>, Status> {
+        let order = self.admit(request, method::FETCH_IMAGE).await?;
+        let Body::FetchImage(wanted) = &order.body else {
+            return Err(misplaced());
+        };
+        let stages = ahead::fetch(&self.0.node.in_force(), &wanted.release).await;
+        let stages = stages.map_err(|failure| to_status(&failure))?;
+        Ok(Response::new(stages.boxed()))
     }
 
     async fn load_image(

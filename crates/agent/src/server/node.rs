@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use togather_model::{Slot, lease};
+use togather_model::{Digest, Slot, lease};
 use togather_proto::{
     WireError, method, time, to_status,
     v1::{self, command::Body, node_service_server::NodeService},
 };
 use tonic::{Request, Response, Status};
 
-use super::{Shared, misplaced, not_understood, read_id, read_proof, snapshot, unreadable};
+use super::{Shared, ahead, misplaced, not_understood, read_id, read_proof, snapshot, unreadable};
 use crate::{
     health::{Answer, Check},
     leases,
+    progress::Progress,
     snapshots::ConditionalWrites,
     state::RolloutRecord,
     status::{self, Silence},
@@ -55,6 +56,13 @@ impl NodeService for Shared {
             replaced_databases: status.replaced_databases,
             stuck_job: status.stuck.map(snapshot::job_to_wire),
             snapshot_store: Some(store(status.store)),
+            fetches: services
+                .node
+                .fetches
+                .progress()
+                .into_iter()
+                .map(fetch)
+                .collect(),
         }))
     }
 
@@ -129,9 +137,23 @@ impl NodeService for Shared {
             let why = format!("expected one of {}", ENDINGS.join(", "));
             return Err(not_understood(&WireError::invalid("ending", why)));
         }
-        let ended = self.0.node.state.end_rollout(id, &end.ending).await;
+        let state = &self.0.node.state;
+        let ended = state.end_rollout(id, &end.ending).await;
         ended.map_err(|e| unreadable(&e))?;
+        for record in state.rollouts(Some(id)).await.map_err(|e| unreadable(&e))? {
+            // What serves, or may be gone back to, is kept for that; the rest is tidied away.
+            let release = Digest::of(&record.release);
+            let let_go = state.let_image_go(release).await;
+            let_go.map_err(|e| unreadable(&e))?;
+        }
         Ok(Response::new(v1::EndRolloutResponse {}))
+    }
+}
+
+fn fetch((image, progress): (String, Progress)) -> v1::ImageFetch {
+    v1::ImageFetch {
+        image,
+        progress: Some(ahead::under_way(progress)),
     }
 }
 

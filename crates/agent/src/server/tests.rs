@@ -1,6 +1,7 @@
 //! The agent as clients meet it: real TLS on loopback, real state, and fakes outside.
 
 mod admission;
+mod ahead;
 mod archives;
 mod connections;
 mod replay;
@@ -339,6 +340,7 @@ fn every_body() -> Vec<Body> {
         deploy("2.0.0", Duration::ZERO, &lease),
         Body::Rollback(v1::Rollback::default()),
         Body::LoadImage(v1::LoadImage::default()),
+        Body::FetchImage(v1::FetchImage::default()),
         acquire(Ulid::generate()),
         Body::RenewLease(v1::RenewLease::default()),
         Body::ReleaseLease(v1::ReleaseLease::default()),
@@ -398,6 +400,7 @@ impl Client {
                     .await
                     .map(drop)
             }
+            method::FETCH_IMAGE => deployments.fetch_image(signed).await.map(drop),
             method::ACQUIRE_LEASE => nodes.acquire_lease(signed).await.map(drop),
             method::RENEW_LEASE => nodes.renew_lease(signed).await.map(drop),
             method::RELEASE_LEASE => nodes.release_lease(signed).await.map(drop),

@@ -5,11 +5,11 @@ use sqlx::Connection;
 use togather_model::Digest;
 
 use super::{
-    Dumps,
+    Dumps, Say,
     contents::Contents,
     error::SnapshotError,
     manifest::{FORMAT, Globals, Manifest, Names, Wanted},
-    program::{Meter, Say, Sink},
+    program::{Meter, Sink},
     store::{Store, json},
     upload::Upload,
 };

@@ -16,11 +16,11 @@ use tokio::{io::AsyncWriteExt, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Dumps,
+    Dumps, Say,
     dump::{conninfo, quoted_value},
     error::SnapshotError,
     manifest::Manifest,
-    program::{Meter, Say, Sink, Stdin},
+    program::{Meter, Sink, Stdin},
     programs::Programs,
     prove::Purpose,
     store::Store,

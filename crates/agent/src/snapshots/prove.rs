@@ -3,11 +3,10 @@
 use togather_model::{Timestamp, Ulid};
 
 use super::{
-    Dumps, Restored,
+    Dumps, Progress, Restored, Say,
     contents::Contents,
     error::SnapshotError,
     manifest::{Manifest, Names, Verified},
-    program::{Progress, Say},
     store::Store,
 };
 use crate::database::{Database, Properties, major_of, scratch_name, version};

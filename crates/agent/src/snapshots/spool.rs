@@ -9,10 +9,9 @@ use sha2::{Digest as _, Sha256};
 use togather_model::{Digest, Timestamp, Ulid};
 
 use super::{
-    Dumps,
+    Dumps, Progress, Say,
     error::SnapshotError,
     manifest::{Manifest, Names, Verified, Wanted},
-    program::{Progress, Say},
     store::{Store, json},
 };
 

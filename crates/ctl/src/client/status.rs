@@ -5,7 +5,7 @@ use serde::Serialize;
 use togather_model::{Lease, Live, Operation, Schema, Timestamp, rollout::Rollout};
 use togather_proto::{WireError, time, v1};
 
-use super::{Job, Snapshot};
+use super::{Fetching, Job, Snapshot};
 
 /// What is true on a node.
 #[derive(Debug, Clone)]
@@ -42,6 +42,18 @@ pub struct NodeStatus {
     pub stuck_job: Option<Job>,
     /// Where the node keeps its snapshots; `None`: it does not say.
     pub snapshot_store: Option<SnapshotStore>,
+    /// The images that are being fetched.
+    pub fetches: Vec<ImageFetch>,
+}
+
+/// An image that is being fetched.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageFetch {
+    /// Its name in Docker.
+    pub image: String,
+    /// How far it is.
+    #[serde(flatten)]
+    pub progress: Fetching,
 }
 
 /// Where a node keeps its snapshots.
@@ -152,7 +164,22 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
                 conditional_writes: store.conditional_writes,
                 reason: store.reason,
             }),
+            fetches: wire.fetches.into_iter().map(Into::into).collect(),
         })
+    }
+}
+
+impl From<v1::ImageFetch> for ImageFetch {
+    fn from(wire: v1::ImageFetch) -> Self {
+        let progress = wire.progress.unwrap_or_default();
+        Self {
+            image: wire.image,
+            progress: Fetching {
+                message: progress.message,
+                bytes_done: progress.bytes_done,
+                bytes_total: progress.bytes_total,
+            },
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `release`: one file that says what is deployed.
 
+mod fetch;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
@@ -18,11 +20,12 @@ use crate::{
 
 const SIGNATURE: &str = "-----BEGIN SSH SIGNATURE-----";
 
-/// Make release files and look into them
+/// Make release files, look into them, and have nodes fetch their images
 #[derive(Subcommand)]
 pub(crate) enum Release {
     Create(Box<Create>),
     Inspect(Inspect),
+    Fetch(fetch::Fetch),
 }
 
 /// Make a release file out of an image, a commit and migrations
@@ -83,6 +86,7 @@ impl Release {
         let (content, bytes) = match self {
             Self::Create(create) => create.make().await?,
             Self::Inspect(inspect) => release::read(&inspect.file)?,
+            Self::Fetch(fetch) => return fetch.run(context).await,
         };
         let info = ReleaseInfo::of(&content, &bytes);
         context.ui.data(|| info.text(), &info)

@@ -80,6 +80,7 @@ impl Rollback {
             stored: None,
             taken_up: false,
             archive: None,
+            prefetch: false,
             clients,
             patience: self.patience.retry_for,
             news: reporter.as_ref(),

@@ -4,6 +4,8 @@
 use serde::Serialize;
 use togather_model::{Event, OperationKind, Ulid, rollout::Progress};
 
+use crate::client::{Fetched, Fetching};
+
 /// Something that happened.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event")]
@@ -33,6 +35,24 @@ pub enum News<'a> {
         node: &'a str,
         /// The archive's size.
         bytes: u64,
+    },
+    /// A node fetches the image, before any node is touched.
+    #[serde(rename = "rollout.image.fetching")]
+    Fetching {
+        /// Its name.
+        node: &'a str,
+        /// How far it is.
+        #[serde(flatten)]
+        progress: &'a Fetching,
+    },
+    /// A node has the image.
+    #[serde(rename = "rollout.image.fetched")]
+    Fetched {
+        /// Its name.
+        node: &'a str,
+        /// What it has.
+        #[serde(flatten)]
+        image: &'a Fetched,
     },
     /// A node cannot be reached at the moment; it is tried again.
     #[serde(rename = "rollout.node.lost")]

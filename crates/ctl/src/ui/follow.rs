@@ -1,11 +1,20 @@
 //! The news of a rollout as lines: for people, and for programs.
 
+use std::time::Instant;
+
 use console::style;
 use serde::Serialize;
 use togather_model::{Event, EventKind, OperationKind, rollout::Progress};
 
-use super::{Output, Ui, table};
-use crate::rollout::news::{News, Reporter};
+use super::{
+    Output, Ui,
+    stages::{Now, Stages},
+    table,
+};
+use crate::{
+    client::Fetching,
+    rollout::news::{News, Reporter},
+};
 
 /// The `schema` field of a line of news.
 pub const SCHEMA: &str = "togather.fleet/event/v1";
@@ -33,13 +42,31 @@ impl Reporter for JsonLines {
 }
 
 /// A line on standard error for each piece of news that people want to know.
-pub(super) struct PlainLines;
+#[derive(Default)]
+pub(super) struct PlainLines {
+    stages: Stages,
+}
 
 impl Reporter for PlainLines {
     fn tell(&self, news: &News<'_>) {
-        if let Some(line) = line(news) {
+        let line = if let News::Fetching { node, progress } = news {
+            let line = self.stages.line(node, now(progress), Instant::now());
+            line.map(|line| format!("{node}:   {line}"))
+        } else {
+            line(news)
+        };
+        if let Some(line) = line {
             Ui::new(Output::Table).say(line);
         }
+    }
+}
+
+/// How far a fetch is.
+pub(super) fn now(progress: &Fetching) -> Now<'_> {
+    Now {
+        message: &progress.message,
+        done: progress.bytes_done,
+        total: progress.bytes_total,
     }
 }
 
@@ -58,6 +85,12 @@ pub(super) fn line(news: &News<'_>) -> Option<String> {
         News::SendingImage { node, bytes } => {
             format!("{node}: sending the image ({})", table::size(*bytes))
         }
+        // It is told with its pace, by whoever has seen it begin.
+        News::Fetching { .. } => return None,
+        News::Fetched { node, image } => match image.was_here {
+            true => format!("{node}: has the image already"),
+            false => format!("{node}: has the image ({})", table::size(image.bytes)),
+        },
         News::NodeLost { node, why } => {
             format!("{node}: {} ({why}); trying again", yellow("lost"))
         }

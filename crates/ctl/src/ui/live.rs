@@ -3,19 +3,23 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use togather_model::EventKind;
 
-use super::{Output, Ui, follow};
-use crate::rollout::news::{News, Reporter};
+use super::{Output, Ui, follow, stages::Stages};
+use crate::{
+    client::Fetching,
+    rollout::news::{News, Reporter},
+};
 
 /// Shows what is going on now, below what has happened.
 pub(super) struct Live {
     screen: MultiProgress,
     clocks: Mutex<BTreeMap<String, ProgressBar>>,
+    stages: Stages,
 }
 
 impl Live {
@@ -23,6 +27,7 @@ impl Live {
         Self {
             screen: MultiProgress::new(),
             clocks: Mutex::default(),
+            stages: Stages::default(),
         }
     }
 
@@ -35,6 +40,17 @@ impl Live {
         clock.enable_steady_tick(Duration::from_millis(100));
         if let Some(before) = self.clocks().insert(node.to_owned(), clock) {
             before.finish_and_clear();
+        }
+    }
+
+    fn fetching(&self, node: &str, progress: &Fetching) {
+        let text = self
+            .stages
+            .text(node, follow::now(progress), Instant::now());
+        let clock = self.clocks().get(node).cloned();
+        match clock {
+            Some(clock) => clock.set_message(text),
+            None => self.under_way(node, &text),
         }
     }
 
@@ -85,7 +101,8 @@ impl Reporter for Live {
                 show = !matches!(event.kind, EventKind::StepProgress { .. });
             }
             News::SendingImage { node, .. } => self.under_way(node, "sending the image"),
-            News::NodeEnded { node, .. } => self.no_longer(node),
+            News::Fetching { node, progress } => self.fetching(node, progress),
+            News::Fetched { node, .. } | News::NodeEnded { node, .. } => self.no_longer(node),
             News::Started { .. }
             | News::NodeStarted { .. }
             | News::NodeLost { .. }

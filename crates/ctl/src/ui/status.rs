@@ -7,7 +7,7 @@ use togather_model::{FailureKind, Lease, Operation, Schema, Timestamp};
 
 use super::table;
 use crate::{
-    client::{Health, Job, NodeStatus, Snapshot, SnapshotStore},
+    client::{Fetching, Health, ImageFetch, Job, NodeStatus, Snapshot, SnapshotStore},
     error::{Error, Kind, Result},
     fleet::Node,
 };
@@ -53,6 +53,7 @@ struct Row {
     replaced_databases: Vec<String>,
     stuck_job: Option<Job>,
     snapshot_store: Option<SnapshotStore>,
+    fetches: Vec<ImageFetch>,
     #[serde(skip)]
     failed: Option<Error>,
 }
@@ -142,6 +143,7 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
         replaced_databases: Vec::new(),
         stuck_job: None,
         snapshot_store: None,
+        fetches: Vec::new(),
         database: None,
         failed: None,
     };
@@ -175,6 +177,7 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
     row.replaced_databases = status.replaced_databases;
     row.stuck_job = status.stuck_job;
     row.snapshot_store = status.snapshot_store;
+    row.fetches = status.fetches;
     row
 }
 
@@ -262,11 +265,27 @@ impl Row {
         let replaced = self.replaced_databases.iter();
         let replaced = replaced.map(|name| format!("{name} is kept since a restore replaced it"));
         let store = self.snapshot_store.iter().filter_map(unconditional);
+        let fetches = self.fetches.iter().map(fetching);
         let more = stuck.into_iter().chain(drift).chain(failed);
-        let more = more.chain(replaced).chain(store);
+        let more = more.chain(replaced).chain(store).chain(fetches);
         notes.extend(more.map(|note| format!("{}: {note}", self.name)));
         notes
     }
+}
+
+/// How far an image is on its way.
+fn fetching(fetch: &ImageFetch) -> String {
+    let Fetching {
+        message,
+        bytes_done: done,
+        bytes_total: total,
+    } = &fetch.progress;
+    let far = match (*done, *total) {
+        (0, _) => String::new(),
+        (done, 0) => format!(": {}", table::size(done)),
+        (done, total) => format!(": {} of {}", table::size(done), table::size(total)),
+    };
+    format!("{}: {message}{far}", fetch.image)
 }
 
 /// What is to be known of a store that does not see to it itself that nothing is replaced.

@@ -57,10 +57,15 @@ async fn json_is_lines_of_news_between_the_plan_and_the_summary() {
         "deployment.completed",
         "rollout.node.ended",
     ];
-    assert_eq!(
-        events,
-        [&["rollout.started"][..], &of_one_node, &of_one_node].concat()
-    );
+    let (begun, walked) = events.split_at(5);
+    let mut begun = begun.to_vec();
+    begun.sort_unstable();
+    let image = ["rollout.image.fetched", "rollout.image.fetching"];
+    let all = [image[0], image[0], image[1], image[1], "rollout.started"];
+    assert_eq!((events[0], begun.as_slice()), ("rollout.started", &all[..]));
+    assert_eq!(walked, [&of_one_node[..], &of_one_node].concat());
+    let fetching = news.iter().find(|line| line["event"] == image[1]).unwrap();
+    assert_eq!(fetching["bytes_total"], 40_000_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,6 +266,61 @@ async fn the_same_release_again_is_nothing_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_node_has_the_image_before_the_first_is_touched() {
+    let fleet = Fleet::of(3).await;
+    let unreachable = || {
+        Failure::new(
+            FailureKind::Other,
+            "the image could not be fetched: no route",
+        )
+    };
+    fleet.nodes[2].state().cannot_fetch = Some(unreachable());
+    let answer = fleet.roll_out(&[]).await.exits(1);
+    let answer = answer.says("node-3: the image could not be fetched: no route");
+    answer.says("no node was touched");
+    assert_eq!(fleet.operations(), [0, 0, 0]);
+    for node in &fleet.nodes {
+        assert_eq!(node.state().rollouts[0].ending, "aborted");
+    }
+
+    fleet.nodes[2].state().cannot_fetch = None;
+    let answer = fleet.roll_out(&[]).await.exits(0);
+    let answer = answer.says("node-2: has the image (120.00 MB)");
+    let said = answer.stderr.find("node-3: has the image").unwrap();
+    assert!(said < answer.stderr.find("node-1: deploying").unwrap());
+    assert_eq!(fleet.nodes[2].state().fetches, 1);
+
+    let late = Fleet::of(2).await;
+    late.nodes[1].state().cannot_fetch = Some(unreachable());
+    late.roll_out(&["--no-prefetch"]).await.exits(0);
+    assert_eq!(late.nodes[0].state().fetches, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_fetched_the_evening_before() {
+    let fleet = Fleet::of(2).await;
+    let release = fleet.path("2.0.0.json");
+    let release = release.to_str().unwrap();
+    let fetch = ["release", "fetch", "--nodes", "all", "--release", release];
+    let answer = fleet.ctl(&fetch).await.exits(0);
+    assert!(
+        answer.stdout.contains("node-2  fetched  120.00 MB"),
+        "{}",
+        answer.stdout
+    );
+    assert_eq!(fleet.operations(), [0, 0]);
+
+    let why = "no room".to_owned();
+    fleet.nodes[0].state().cannot_fetch = Some(Failure::new(FailureKind::Other, why));
+    let json = [&["--output", "json"][..], &fetch].concat();
+    let answer = fleet.ctl(&json).await.exits(1).says("node-1: no room");
+    let table = answer.json_lines().pop().unwrap();
+    assert_eq!(table["schema"], "togather.fleet/fetched/v1");
+    assert_eq!(table["nodes"][0]["state"], "failed");
+    assert_eq!(table["nodes"][1]["state"], "fetched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_without_a_registry_is_sent_to_the_nodes_that_lack_it() {
     let fleet = Fleet::of(2).await;
     let (archive, release) = (fleet.path("image.tar"), fleet.path("archived.json"));
@@ -293,4 +353,8 @@ async fn an_image_without_a_registry_is_sent_to_the_nodes_that_lack_it() {
     assert_eq!(fleet.versions(), ["3.0.0", "3.0.0"]);
     assert!(fleet.nodes[0].state().image.is_empty());
     assert_eq!(fleet.nodes[1].state().image.len(), 700_000);
+    assert_eq!(fleet.nodes[1].state().fetches, 1, "kept until its turn");
+    let fetch = ["release", "fetch", "--nodes", "all", "--release", release];
+    let answer = fleet.ctl(&fetch).await.exits(2);
+    answer.says("no node can fetch");
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bollard::API_DEFAULT_VERSION;
+use http::HeaderValue;
 use tokio::sync::Mutex;
 
 use super::super::ContainersError;
@@ -10,6 +11,9 @@ use super::super::ContainersError;
 /// How long the Engine may take to begin an answer, in seconds; calls that take longer by nature
 /// ask for more.
 pub(super) const PATIENCE: u64 = 120;
+
+/// The header with the login for a registry.
+const LOGIN: &str = "x-registry-auth";
 
 /// A socket, and the client for it once one was needed.
 #[derive(Debug)]
@@ -57,9 +61,30 @@ impl Connection {
         };
         let socket = self.socket.to_string_lossy();
         let client = bollard::Docker::connect_with_unix(&socket, PATIENCE, API_DEFAULT_VERSION);
-        let negotiated = client.map_err(unreachable)?.negotiate_version().await;
+        let client = client.map_err(unreachable)?;
+        let client = client.with_request_modifier(url_safe_login);
+        let negotiated = client.negotiate_version().await;
         negotiated.map_err(unreachable)
     }
+}
+
+/// Docker reads the header with a login as URL-safe base64, and takes one that it cannot read for none;
+/// bollard writes the other alphabet, so that some passwords would be lost on the way.
+fn url_safe_login<B>(mut request: http::Request<B>) -> http::Request<B> {
+    let written = request.headers().get(LOGIN).map(HeaderValue::as_bytes);
+    let safe = written.map(|bytes| {
+        let safe = bytes.iter().map(|byte| match byte {
+            b'+' => b'-',
+            b'/' => b'_',
+            other => *other,
+        });
+        HeaderValue::from_bytes(&safe.collect::<Vec<_>>())
+    });
+    if let Some(Ok(mut safe)) = safe {
+        safe.set_sensitive(true);
+        request.headers_mut().insert(LOGIN, safe);
+    }
+    request
 }
 
 /// Whether the Engine answered with this HTTP status.
@@ -120,6 +145,18 @@ mod tests {
         connection.renewed().await.unwrap();
         let client = connection.client().await.unwrap();
         assert_eq!(client.client_version().minor_version, 44);
+    }
+
+    #[test]
+    fn a_login_is_written_in_the_alphabet_that_docker_reads() {
+        // What `{"password":"???>>>~~~"}` becomes.
+        let request = http::Request::builder().header(LOGIN, "eyJwYXNzd29yZCI6Ij8/Pz4+Pn5+fiJ9");
+        let request = url_safe_login(request.body(()).unwrap());
+        let written = &request.headers()[LOGIN];
+        assert_eq!(written, "eyJwYXNzd29yZCI6Ij8_Pz4-Pn5-fiJ9");
+        assert!(written.is_sensitive());
+        let without = url_safe_login(http::Request::new(()));
+        assert!(without.headers().is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Images: found, pulled by digest, loaded from an archive, and removed when no release needs them.
+//! Images: found, loaded from an archive, and removed when no release needs them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,19 +9,15 @@ use std::{
 use bollard::{
     models::ImageSummary,
     query_parameters::{
-        CreateImageOptionsBuilder, ImportImageOptionsBuilder, ListContainersOptionsBuilder,
-        ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
+        ImportImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+        RemoveImageOptions, TagImageOptionsBuilder,
     },
 };
 use futures::StreamExt;
 use togather_model::Image;
-use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
 use super::{super::ContainersError, Docker, connection::has_status, refused};
-
-/// How long a pull may go without any sign of progress.
-const PULL_SILENCE: Duration = Duration::from_secs(300);
 
 /// How long a whole archive may take: Docker unpacks all of it before it says the first word.
 const LOAD: Duration = Duration::from_secs(3600);
@@ -36,82 +32,6 @@ impl Docker {
             Ok(_) => Ok(true),
             Err(error) if has_status(&error, 404) => Ok(false),
             Err(error) => Err(refused(format!("look for the image {reference}"), error)),
-        }
-    }
-
-    pub(super) async fn pull_release(&self, image: &Image) -> Result<(), ContainersError> {
-        let reference = image.reference();
-        if let Image::Archive { .. } = image {
-            return if self.has(&reference).await? {
-                Ok(())
-            } else {
-                Err(ContainersError::NotLoaded(reference))
-            };
-        }
-        self.pull(&reference).await?;
-        let client = self.client().await?;
-        let came = client.inspect_image(&reference).await;
-        let came = came.map_err(|e| refused(format!("find the image {reference}"), e))?;
-        let digest = format!("@{}", image.digest());
-        let digests = came.repo_digests.unwrap_or_default();
-        if digests.iter().any(|name| name.ends_with(&digest)) {
-            return Ok(());
-        }
-        Err(ContainersError::OtherDigest {
-            wanted: reference,
-            came: digests.join(", "),
-        })
-    }
-
-    /// Gets the image of a base service, unless the node has it.
-    pub(super) async fn pull_if_missing(
-        &self,
-        service: &str,
-        image: &str,
-    ) -> Result<(), ContainersError> {
-        if self.has(image).await? {
-            return Ok(());
-        }
-        self.pull(image)
-            .await
-            .map_err(|source| ContainersError::NoImage {
-                service: service.to_owned(),
-                image: image.to_owned(),
-                source: Box::new(source),
-            })
-    }
-
-    /// Gets the image of PostgreSQL's programs, unless the node has it.
-    pub(super) async fn pull_client_if_missing(&self, image: &str) -> Result<(), ContainersError> {
-        if self.has(image).await? {
-            return Ok(());
-        }
-        self.pull(image)
-            .await
-            .map_err(|source| ContainersError::NoClientImage {
-                image: image.to_owned(),
-                source: Box::new(source),
-            })
-    }
-
-    async fn pull(&self, reference: &str) -> Result<(), ContainersError> {
-        let client = self.client().await?;
-        let options = CreateImageOptionsBuilder::new().from_image(&one_image(reference));
-        let mut progress = client.create_image(Some(options.build()), None, None);
-        loop {
-            match timeout(PULL_SILENCE, progress.next()).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(Ok(_))) => {}
-                Ok(Some(Err(error))) => {
-                    return Err(refused(format!("pull the image {reference}"), error));
-                }
-                Err(_) => {
-                    return Err(ContainersError::PullStalled {
-                        image: reference.to_owned(),
-                        silent: PULL_SILENCE,
-                    });
-                }
-            }
         }
     }
 
@@ -236,16 +156,6 @@ impl Docker {
     }
 }
 
-/// The reference with a tag: without one Docker would pull every tag there is.
-fn one_image(reference: &str) -> String {
-    let last = reference.rsplit('/').next().unwrap_or(reference);
-    if last.contains(':') || last.contains('@') {
-        reference.to_owned()
-    } else {
-        format!("{reference}:latest")
-    }
-}
-
 /// The reference as Docker lists it: without Docker Hub's own name.
 fn short(reference: &str) -> String {
     let reference = reference.strip_prefix("docker.io/").unwrap_or(reference);
@@ -281,13 +191,6 @@ mod tests {
         ] {
             assert_eq!(repository(reference), expected, "{reference}");
         }
-    }
-
-    #[test]
-    fn an_image_without_a_tag_is_the_latest_and_not_all() {
-        assert_eq!(one_image("localhost:5000/db"), "localhost:5000/db:latest");
-        assert_eq!(one_image("db:17"), "db:17");
-        assert_eq!(one_image("db@sha256:00"), "db@sha256:00");
     }
 
     #[test]

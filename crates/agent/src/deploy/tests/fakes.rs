@@ -28,7 +28,9 @@ use crate::{
     containers::SlotContainer,
     database::{DatabaseError, scratch_name},
     deploy::Deployment,
+    fetches::Fetches,
     node::Node,
+    progress::Progress,
     snapshots::{ConditionalWrites, Manifest},
     state::State,
 };
@@ -70,6 +72,9 @@ struct Truth {
     /// Transactions that were prepared in the live database and never ended.
     prepared: Vec<String>,
     memory_available: Option<u64>,
+    disk_free: Option<u64>,
+    /// A pull says this, and goes on once it is told to.
+    pull: Option<(Progress, Arc<Notify>)>,
     snapshots: Vec<Manifest>,
     /// Of these the store has parts, and no manifest.
     parts: Vec<Ulid>,
@@ -253,6 +258,17 @@ impl World {
         self.truth().memory_available = Some(bytes);
     }
 
+    pub(crate) fn leave_disk(&self, bytes: u64) {
+        self.truth().disk_free = Some(bytes);
+    }
+
+    /// Has pulls say this and wait until they are told to go on.
+    pub(crate) fn hold_pulls(&self, progress: Progress) -> Arc<Notify> {
+        let go_on = Arc::new(Notify::new());
+        self.truth().pull = Some((progress, Arc::clone(&go_on)));
+        go_on
+    }
+
     /// How many calls there were since the start.
     pub(crate) fn calls(&self) -> usize {
         self.truth().calls.len()
@@ -416,6 +432,7 @@ impl World {
             database: Arc::new(outside.clone()),
             snapshots: Arc::new(outside.clone()),
             host: Arc::new(outside),
+            fetches: Fetches::default(),
             state: self.state.clone(),
             configuration: Arc::new(Unchanging),
             configured: None,
@@ -472,7 +489,7 @@ impl World {
             .await
     }
 
-    pub(super) async fn events(&self) -> Vec<Event> {
+    pub(crate) async fn events(&self) -> Vec<Event> {
         let operation = self.state.operations(None, 1).await.unwrap().remove(0);
         self.state.events(operation.id, 0).await.unwrap()
     }

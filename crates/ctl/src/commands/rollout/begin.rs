@@ -51,6 +51,9 @@ pub(super) struct Begin {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    /// Fetch the image on each node only when it is its turn, not on all of them before the first
+    #[arg(long)]
+    no_prefetch: bool,
     /// For how long a node that gets out of reach on the way is tried again
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = span)]
     retry_for: Duration,
@@ -115,6 +118,7 @@ impl Begin {
             stored: Some(stored),
             taken_up: false,
             archive,
+            prefetch: !self.no_prefetch,
             clients,
             patience: self.retry_for,
             news: reporter.as_ref(),

@@ -76,6 +76,7 @@ impl Resume {
             stored: Some(known.stored),
             taken_up: true,
             archive,
+            prefetch: true,
             clients,
             patience: self.patience.retry_for,
             news: reporter.as_ref(),

@@ -58,6 +58,7 @@ fn healthy() -> NodeStatus {
             conditional_writes: "yes".into(),
             reason: String::new(),
         }),
+        fetches: Vec::new(),
     }
 }
 
@@ -245,6 +246,27 @@ fn a_store_without_conditional_writes_is_told_and_is_no_complaint() {
     let text = fleet.text();
     assert!(
         text.contains("node-1: s3://bucket/node-1: it refuses"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_image_on_its_way_is_told_with_how_far_it_is() {
+    let fetching = NodeStatus {
+        fetches: vec![ImageFetch {
+            image: "registry.example.org/server@sha256:00".into(),
+            progress: Fetching {
+                message: "downloading the image".into(),
+                bytes_done: 40_000_000,
+                bytes_total: 1_200_000_000,
+            },
+        }],
+        ..healthy()
+    };
+    let status = FleetStatus::of("demo", vec![(node(1), Ok(fetching))], at(0));
+    let text = status.text();
+    assert!(
+        text.contains("node-1: registry.example.org/server@sha256:00: downloading the image: 40.00 MB of 1.20 GB"),
         "{text}"
     );
 }

@@ -78,6 +78,9 @@ pub(crate) struct State {
     pub(crate) refuses: Option<Failure>,
     pub(crate) cuts: VecDeque<Cut>,
     pub(crate) lacks_image: bool,
+    /// How often it was told to fetch an image, and why it cannot.
+    pub(crate) fetches: usize,
+    pub(crate) cannot_fetch: Option<Failure>,
     pub(crate) image: Vec<u8>,
     /// Newest first.
     pub(crate) snapshots: Vec<v1::Snapshot>,

@@ -194,6 +194,37 @@ impl DeploymentService for Service {
         }))
     }
 
+    type FetchImageStream = Pin<Box<dyn Stream<Item = Result<v1::FetchProgress, Status>> + Send>>;
+
+    async fn fetch_image(
+        &self,
+        request: Request<v1::SignedCommand>,
+    ) -> Answer<Self::FetchImageStream> {
+        self.0.read(&request.into_inner(), method::FETCH_IMAGE);
+        let mut state = self.0.state();
+        if let Some(failure) = state.cannot_fetch.clone() {
+            return Err(to_status(&failure));
+        }
+        state.fetches += 1;
+        drop(state);
+        let going = v1::FetchProgress {
+            message: "downloading the image".into(),
+            bytes_done: 10_000_000,
+            bytes_total: 40_000_000,
+            fetched: None,
+        };
+        let ended = v1::FetchProgress {
+            fetched: Some(v1::Fetched {
+                was_here: false,
+                bytes: 120_000_000,
+                kept_until: Some(time::timestamp(Timestamp::now())),
+            }),
+            ..going.clone()
+        };
+        let told = [Ok(going), Ok(ended)];
+        Ok(Response::new(Box::pin(tokio_stream::iter(told))))
+    }
+
     async fn load_image(
         &self,
         request: Request<Streaming<v1::LoadImageRequest>>,
@@ -261,6 +292,7 @@ impl NodeService for Service {
             replaced_databases: state.replaced_databases.clone(),
             stuck_job: state.stuck_job.clone(),
             snapshot_store: None,
+            fetches: vec![],
         }))
     }
 

@@ -13,6 +13,7 @@ use crate::{
     host::Host,
     migrations::MigrationError,
     node::Attesters,
+    progress::Say,
     traffic::{Traffic, TrafficError},
 };
 
@@ -113,7 +114,7 @@ impl Host for Outside {
     }
 
     fn disk_free(&self) -> std::io::Result<u64> {
-        Ok(u64::MAX)
+        Ok(self.0.truth().disk_free.unwrap_or(u64::MAX))
     }
 
     fn memory_available(&self) -> std::io::Result<u64> {
@@ -153,8 +154,19 @@ impl Containers for Outside {
             .map_err(ContainersError::Other)
     }
 
-    async fn fetch(&self, _: &Image) -> Result<(), ContainersError> {
-        self.call("containers.fetch", |_| ())
+    async fn fits(&self, _: &Image) -> Result<(), ContainersError> {
+        self.call("containers.fits", |_| ())
+            .await
+            .map_err(ContainersError::Other)
+    }
+
+    async fn fetch(&self, _: &Image, say: Say<'_>) -> Result<u64, ContainersError> {
+        let held = self.0.truth().pull.clone();
+        if let Some((progress, go_on)) = held {
+            say(progress);
+            go_on.notified().await;
+        }
+        self.call("containers.fetch", |_| 0)
             .await
             .map_err(ContainersError::Other)
     }
