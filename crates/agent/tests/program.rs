@@ -22,6 +22,9 @@ use nix::{
 use togather_model::{Timestamp, Ulid};
 use togather_trust::tls::Authority;
 
+/// In every place that the sample leaves empty.
+const SECRET: &str = "s3cret-of-more-than-32-characters";
+
 /// A node's folder as `togather-ctl node add` and the operator leave it, but for Docker and Caddy,
 /// which are not there.
 struct Folder(tempfile::TempDir);
@@ -60,8 +63,10 @@ impl Folder {
         let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
         let compose = fs::read_to_string(samples.join("docker/docker-compose.yml")).unwrap();
         folder.write("docker-compose.yml", &compose);
-        let environment = fs::read_to_string(samples.join("config/.env.production.example"));
-        let filled_in = environment.unwrap().replace("=\n", "=s3cret\n");
+        let environment =
+            fs::read_to_string(samples.join("config/environments/production.env.example"));
+        let filled_in = environment.unwrap().replace("=\n", &format!("={SECRET}\n"));
+        let filled_in = filled_in.replace("CHANGE_ME", "events.example.org");
         folder.write(".env.production", &filled_in);
         let private = fs::Permissions::from_mode(0o600);
         fs::set_permissions(folder.at(".env.production"), private).unwrap();

@@ -182,7 +182,7 @@ fn environment(layout: &Layout, node: Node) -> Result<std::path::PathBuf> {
     let folder = layout.state("env");
     let path = folder.join(format!("{node}.env"));
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let sample = layout.source("deploy/config/.env.production.example");
+    let sample = layout.source("deploy/config/environments/production.env.example");
     let text =
         fs::read_to_string(&sample).with_context(|| format!("cannot read {}", sample.display()))?;
     let have = fs::read_to_string(&path).unwrap_or_default();
@@ -190,6 +190,8 @@ fn environment(layout: &Layout, node: Node) -> Result<std::path::PathBuf> {
     let values = [
         ("SERVER_BASE_URL", own.as_str()),
         ("CORS_ALLOWED_ORIGINS", own.as_str()),
+        ("PUBLIC_URL", own.trim_start_matches("http://")),
+        ("ADMIN_EMAIL", "admin@example.org"),
         // A load is one client, and would be turned away after its first minute's allowance.
         ("RATE_LIMIT_PUBLIC", "0"),
     ];

@@ -96,7 +96,7 @@ pub struct Migration {
     pub sql: String,
 }
 
-/// A command run inside the new container before it gets traffic, for example `server scrape sync`.
+/// A command run inside the new container before it gets traffic, for example `/app/server scrape sync`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hook {

@@ -250,12 +250,12 @@ async fn a_command_runs_inside_a_slot_to_its_end_or_its_limit() {
         let limit = Duration::from_secs(30);
         let run = async |command: &[&str]| docker.run_in_slot(slot, &words(command), limit).await;
 
-        let finished = run(&["printenv", "DEPLOYMENT_SLOT", "GREETING"])
+        let finished = run(&["printenv", "DEPLOYMENT_SLOT", "SLOT", "GREETING"])
             .await
             .unwrap();
         assert_eq!(
             (finished.exit_code, &*finished.output),
-            (0, "green\nhello\n")
+            (0, "green\ngreen\nhello\n")
         );
         let finished = run(&["sh", "-c", "echo $0; exit 7", "$HOME; x"])
             .await

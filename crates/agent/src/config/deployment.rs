@@ -135,7 +135,9 @@ impl Default for DatabaseSection {
             client_image: Some("postgres:17".into()),
             url: "postgres://${POSTGRES_USER}:${POSTGRES_PASSWORD}@127.0.0.1:5432/${POSTGRES_DB}"
                 .into(),
-            extensions: ["postgis", "vector", "pg_trgm"].map(Into::into).into(),
+            extensions: ["postgis", "vector", "pg_trgm", "pgcrypto"]
+                .map(Into::into)
+                .into(),
             snapshots: SnapshotRetention::default(),
         }
     }

@@ -271,9 +271,9 @@ fn sets(file: &str, name: &str) -> bool {
 }
 
 /// As names are usually written, and parts of keys and passwords are not.
-fn is_conventional(name: &str) -> bool {
+pub(super) fn is_conventional(name: &str) -> bool {
     let all = |c: char| c == '_' || c.is_ascii_uppercase() || c.is_ascii_digit();
-    (1..=40).contains(&name.len()) && name.chars().all(all)
+    (1..=48).contains(&name.len()) && name.chars().all(all)
 }
 
 fn looks_like_a_statement(line: &str) -> bool {

@@ -232,6 +232,68 @@ fn a_deep_nest_is_a_problem_and_no_crash() {
     assert!(refused(&text)[0].contains("deep"));
 }
 
+/// The templates of deploy/config/environments, as they are shipped.
+const TEMPLATES: [&str; 3] = [
+    include_str!("../../../../deploy/config/environments/development.env.example"),
+    include_str!("../../../../deploy/config/environments/staging.env.example"),
+    include_str!("../../../../deploy/config/environments/production.env.example"),
+];
+
+/// The keys of a template, those that are comments (and so have the server's default) included.
+fn keys(template: &str) -> Vec<&str> {
+    let lines = template.lines();
+    let names = lines.filter_map(|line| line.strip_prefix("# ").unwrap_or(line).split_once('='));
+    names
+        .map(|(name, _)| name)
+        .filter(|name| statement::is_conventional(name))
+        .collect()
+}
+
+#[test]
+fn a_template_is_refused_only_for_what_is_still_to_be_filled_in() {
+    for template in TEMPLATES {
+        for told in parse(template).err().unwrap_or_default() {
+            assert!(told.problem.contains(UNFILLED), "{told}");
+        }
+        let env = parse(&template.replace(UNFILLED, "example.org")).unwrap();
+        for secret in [
+            "POSTGRES_PASSWORD",
+            "JWT_SECRET",
+            "CSRF_KEY",
+            "ADMIN_PASSWORD",
+        ] {
+            assert_eq!(
+                env.get(secret),
+                Some(""),
+                "each node has a {secret} of its own"
+            );
+        }
+    }
+}
+
+/// A key that the Compose file does not hand on would have no effect, and one that no template explains
+/// would never be found.
+#[test]
+fn the_templates_and_the_compose_file_know_the_same_keys() {
+    let compose = include_str!("../../../../deploy/docker/docker-compose.yml");
+    for template in TEMPLATES {
+        let keys = keys(template);
+        assert!(keys.len() > 80, "{keys:?}");
+        for key in &keys {
+            let is_read = ["}", ":"].map(|end| compose.contains(&format!("${{{key}{end}")));
+            assert!(is_read.contains(&true), "{key} is read by nobody");
+        }
+        let references = compose.split("${").skip(1);
+        for name in references.filter_map(|rest| rest.split([':', '}']).next()) {
+            let set_otherwise = ["VALUES", "VALUE", "APP_IMAGE", "TRUSTED_PROXY_CIDRS"];
+            assert!(
+                keys.contains(&name) || set_otherwise.contains(&name),
+                "{name} is not explained"
+            );
+        }
+    }
+}
+
 proptest! {
     /// Any text is read or refused; its problems have lines that exist, in order.
     #[test]

@@ -88,8 +88,8 @@ impl Add {
         }
         context.ui.say(format!(
             "{} enrolled at {}; its bundle: {}\n\
-             next: make an environment file from deploy/config/.env.production.example, carry it, the \
-             bundle and deploy/ to the machine, and run there\n  \
+             next: make an environment file from deploy/config/environments/production.env.example, \
+             carry it, the bundle and deploy/ to the machine, and run there\n  \
              deploy/packaging/install.sh --binary togather-agent --bundle {} \
              --compose deploy/docker/docker-compose.yml --env .env.production",
             node.name,

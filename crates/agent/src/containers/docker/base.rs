@@ -185,7 +185,7 @@ impl Docker {
             labels: labels::of_service(self.compose.project(), service)?,
             alias: &service.name,
             port: None,
-            environment: None,
+            environment: &[],
         };
         self.create_and_start(name, service, extra).await
     }

@@ -18,16 +18,15 @@ pub(super) struct Extra<'a> {
     /// Published besides the service's own ports.
     pub(super) port: Option<Port>,
     /// Set besides the service's own environment.
-    pub(super) environment: Option<(&'static str, &'a str)>,
+    pub(super) environment: &'a [(&'static str, &'a str)],
 }
 
 /// The whole body of a request for a container. Only the first network is in it: older Engines take
 /// no more than one, the others are joined before the start.
 pub(super) fn body(service: &Service, extra: Extra<'_>) -> ContainerCreateBody {
     let mut environment = service.environment.clone();
-    if let Some((name, value)) = extra.environment {
-        environment.insert(name.to_owned(), value.to_owned());
-    }
+    let besides = extra.environment.iter();
+    environment.extend(besides.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let environment = environment.into_iter();
     let environment = environment.map(|(name, value)| format!("{name}={value}"));
     let mut labels: HashMap<_, _> = service.labels.clone().into_iter().collect();

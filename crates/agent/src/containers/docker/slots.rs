@@ -34,7 +34,8 @@ impl Docker {
                 host: slot.port(),
                 container: format!("{}/tcp", self.app_port),
             }),
-            environment: Some(("DEPLOYMENT_SLOT", slot.as_str())),
+            // The server shows one in its answers, and labels its metrics with the other.
+            environment: &[("DEPLOYMENT_SLOT", slot.as_str()), ("SLOT", slot.as_str())],
         };
         self.create_and_start(&name, service, extra).await
     }
