@@ -11,8 +11,9 @@ use bollard::{
     auth::DockerCredentials,
     models::{ContainerCreateBody, HostConfig, PortBinding},
     query_parameters::{
-        CreateContainerOptionsBuilder, PushImageOptionsBuilder, RemoveContainerOptionsBuilder,
-        RemoveImageOptions, TagImageOptionsBuilder, UploadToContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, ImportImageOptionsBuilder, PushImageOptionsBuilder,
+        RemoveContainerOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
+        UploadToContainerOptionsBuilder,
     },
 };
 use futures::StreamExt;
@@ -40,7 +41,9 @@ const PASSWORD: &str = "???>>>~~~";
 async fn an_image_is_pulled_with_a_login_and_each_failure_says_what_it_is() {
     Project::run("fleet-tests-registry", async |project| {
         let registry = Registry::start(project).await;
-        let image = registry.push(project).await;
+        let image = registry.push(project, &project.image).await;
+        let foreign = import_for_other_machines(project).await;
+        let foreign = registry.push(project, &foreign).await;
         let fetch = async |registries: Option<Registries>, image: &Image| {
             let docker = project.docker(FILE, "");
             let docker = docker.with_registries(registries.unwrap_or_default());
@@ -84,10 +87,31 @@ async fn an_image_is_pulled_with_a_login_and_each_failure_says_what_it_is() {
             stages.contains(&"downloading the image".to_owned()),
             "{stages:?}"
         );
+        let docker = project.docker(FILE, "");
+        docker.fits(&image).await.unwrap();
+        let docker = docker.with_registries(registry.login(project, PASSWORD));
+        for refused in [
+            docker.fits(&foreign).await,
+            fetched(&docker, &foreign).await.map(drop),
+        ] {
+            let error = refused.unwrap_err();
+            let is_it = matches!(error, ContainersError::OtherPlatform { .. });
+            assert!(
+                is_it && error.to_string().contains("made for linux/s390x"),
+                "{error}"
+            );
+        }
+        assert!(!docker.has_image(&foreign).await.unwrap(), "it was pulled");
+
         let name = image.reference();
         let removed = project
             .client
             .remove_image(&name, None::<RemoveImageOptions>, None);
+        removed.await.unwrap();
+        let removed =
+            project
+                .client
+                .remove_image("fleet-tests-foreign:1", None::<RemoveImageOptions>, None);
         removed.await.unwrap();
         registry.remove(project).await;
     })
@@ -204,13 +228,13 @@ impl Registry {
         }
     }
 
-    /// Pushes the project's image, and leaves none of it on this machine's Docker.
-    async fn push(&self, project: &Project) -> Image {
+    /// Pushes an image, and leaves nothing of that on this machine's Docker.
+    async fn push(&self, project: &Project, image: &str) -> Image {
         let client = &project.client;
         let options = TagImageOptionsBuilder::new()
             .repo(&self.repository)
             .tag("1");
-        let tagged = client.tag_image(&project.image, Some(options.build()));
+        let tagged = client.tag_image(image, Some(options.build()));
         tagged.await.unwrap();
         let login = DockerCredentials {
             username: Some("tests".into()),
@@ -262,6 +286,40 @@ impl Registry {
             .remove_container(&self.container, Some(options.build()));
         removed.await.unwrap();
     }
+}
+
+/// An image for a processor that no node has, as `docker save` would write it; its name.
+async fn import_for_other_machines(project: &Project) -> String {
+    let name = "fleet-tests-foreign:1";
+    // Two blocks of zeros are a tar archive without files.
+    let layer = vec![0; 1024];
+    let config = serde_json::json!({
+        "architecture": "s390x", "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer).to_string()]},
+    });
+    let manifest = serde_json::json!([
+        {"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}
+    ]);
+    let mut archive = tar::Builder::new(Vec::new());
+    for (file, content) in [
+        ("config.json", config.to_string().into_bytes()),
+        ("layer.tar", layer),
+        ("manifest.json", manifest.to_string().into_bytes()),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive
+            .append_data(&mut header, file, content.as_slice())
+            .unwrap();
+    }
+    let archive = bollard::body_full(archive.into_inner().unwrap().into());
+    let options = ImportImageOptionsBuilder::new().build();
+    let mut loaded = project.client.import_image(options, archive, None);
+    while let Some(told) = loaded.next().await {
+        told.unwrap();
+    }
+    name.to_owned()
 }
 
 /// Whether somebody answers there. That the port is open proves nothing: Docker opens it by itself.

@@ -32,6 +32,9 @@ pub(super) struct Resume {
     /// The image archive, for a release made with --archive
     #[arg(long, value_name = "FILE")]
     archive: Option<PathBuf>,
+    /// Fetch the image on each node only when it is its turn, not on all of them before the next
+    #[arg(long)]
+    no_prefetch: bool,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -76,7 +79,7 @@ impl Resume {
             stored: Some(known.stored),
             taken_up: true,
             archive,
-            prefetch: true,
+            prefetch: !self.no_prefetch,
             clients,
             patience: self.patience.retry_for,
             news: reporter.as_ref(),
