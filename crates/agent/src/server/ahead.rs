@@ -64,6 +64,7 @@ pub(super) fn under_way(progress: Progress) -> v1::FetchProgress {
         bytes_done: progress.bytes_done,
         bytes_total: progress.bytes_total.unwrap_or_default(),
         fetched: None,
+        elapsed: Some(time::duration(progress.elapsed)),
     }
 }
 
@@ -81,5 +82,6 @@ fn over(fetched: Fetched, until: Timestamp) -> v1::FetchProgress {
             bytes: fetched.bytes,
             kept_until: Some(time::timestamp(until)),
         }),
+        elapsed: None,
     }
 }

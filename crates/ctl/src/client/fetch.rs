@@ -27,6 +27,21 @@ pub struct Fetching {
     pub bytes_done: u64,
     /// How much it will be; 0: not known.
     pub bytes_total: u64,
+    /// Since when that goes on, as far as the node says, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+impl From<v1::FetchProgress> for Fetching {
+    fn from(wire: v1::FetchProgress) -> Self {
+        let elapsed = wire.elapsed.and_then(|span| Duration::try_from(span).ok());
+        let millis = elapsed.unwrap_or_default().as_millis();
+        Self {
+            message: wire.message,
+            bytes_done: wire.bytes_done,
+            bytes_total: wire.bytes_total,
+            elapsed_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+        }
+    }
 }
 
 /// An image that is on a node.
@@ -108,11 +123,7 @@ impl TryFrom<v1::FetchProgress> for Told {
                 bytes: fetched.bytes,
                 kept_until: time::read_timestamp("kept_until", fetched.kept_until)?,
             }),
-            None => Self::Going(Fetching {
-                message: wire.message,
-                bytes_done: wire.bytes_done,
-                bytes_total: wire.bytes_total,
-            }),
+            None => Self::Going(wire.into()),
         })
     }
 }

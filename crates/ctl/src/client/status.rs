@@ -171,14 +171,9 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
 
 impl From<v1::ImageFetch> for ImageFetch {
     fn from(wire: v1::ImageFetch) -> Self {
-        let progress = wire.progress.unwrap_or_default();
         Self {
             image: wire.image,
-            progress: Fetching {
-                message: progress.message,
-                bytes_done: progress.bytes_done,
-                bytes_total: progress.bytes_total,
-            },
+            progress: wire.progress.unwrap_or_default().into(),
         }
     }
 }

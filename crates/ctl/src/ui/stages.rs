@@ -82,6 +82,14 @@ impl Stages {
     }
 }
 
+/// All that is known of a stage that began so long ago with nothing done.
+pub(super) fn since_it_began(now: Now<'_>, elapsed: Duration) -> String {
+    match now.done {
+        0 => now.message.to_owned(),
+        _ => format!("{}: {}", now.message, progress(now, 0, elapsed)),
+    }
+}
+
 fn text(now: Now<'_>, (first_done, since): (u64, Instant), at: Instant) -> String {
     match now.done {
         0 => now.message.to_owned(),

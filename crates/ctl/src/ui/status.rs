@@ -2,12 +2,14 @@
 
 mod check;
 
+use std::time::Duration;
+
 use serde::Serialize;
 use togather_model::{FailureKind, Lease, Operation, Schema, Timestamp};
 
-use super::table;
+use super::{follow, stages, table};
 use crate::{
-    client::{Fetching, Health, ImageFetch, Job, NodeStatus, Snapshot, SnapshotStore},
+    client::{Health, ImageFetch, Job, NodeStatus, Snapshot, SnapshotStore},
     error::{Error, Kind, Result},
     fleet::Node,
 };
@@ -273,19 +275,11 @@ impl Row {
     }
 }
 
-/// How far an image is on its way.
+/// How far an image is on its way, how fast it comes and how long the rest takes.
 fn fetching(fetch: &ImageFetch) -> String {
-    let Fetching {
-        message,
-        bytes_done: done,
-        bytes_total: total,
-    } = &fetch.progress;
-    let far = match (*done, *total) {
-        (0, _) => String::new(),
-        (done, 0) => format!(": {}", table::size(done)),
-        (done, total) => format!(": {} of {}", table::size(done), table::size(total)),
-    };
-    format!("{}: {message}{far}", fetch.image)
+    let elapsed = Duration::from_millis(fetch.progress.elapsed_ms);
+    let progress = stages::since_it_began(follow::now(&fetch.progress), elapsed);
+    format!("{}: {progress}", fetch.image)
 }
 
 /// What is to be known of a store that does not see to it itself that nothing is replaced.

@@ -353,7 +353,9 @@ async fn an_interrupt_leaves_the_job_to_the_node() {
     let fleet = fleet_with_snapshots(1).await;
     fleet.nodes[0].script(Script::Wait);
     let controller = fleet.ctl_in_background(&["snapshot", "create", "--nodes", "all"]);
-    eventually("the job begins", || fleet.nodes[0].state().jobs.len() == 1).await;
+    // The scripted job ends only once somebody has seen it.
+    let seen = || !fleet.nodes[0].state().seen.is_empty();
+    eventually("the job begins and is seen", seen).await;
     interrupt(controller)
         .await
         .exits(130)

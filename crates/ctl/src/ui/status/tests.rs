@@ -1,7 +1,7 @@
 use togather_model::{Digest, Failure, JobKind, Live, Slot, Ulid};
 
 use super::*;
-use crate::client::Check;
+use crate::client::{Check, Fetching};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -259,6 +259,7 @@ fn an_image_on_its_way_is_told_with_how_far_it_is() {
                 message: "downloading the image".into(),
                 bytes_done: 40_000_000,
                 bytes_total: 1_200_000_000,
+                elapsed_ms: 4_000,
             },
         }],
         ..healthy()
@@ -266,7 +267,7 @@ fn an_image_on_its_way_is_told_with_how_far_it_is() {
     let status = FleetStatus::of("demo", vec![(node(1), Ok(fetching))], at(0));
     let text = status.text();
     assert!(
-        text.contains("node-1: registry.example.org/server@sha256:00: downloading the image: 40.00 MB of 1.20 GB"),
+        text.contains("node-1: registry.example.org/server@sha256:00: downloading the image: 40.00 MB of 1.20 GB, 10.00 MB/s, 1 min 56 s left"),
         "{text}"
     );
 }

@@ -212,6 +212,7 @@ impl DeploymentService for Service {
             bytes_done: 10_000_000,
             bytes_total: 40_000_000,
             fetched: None,
+            elapsed: None,
         };
         let ended = v1::FetchProgress {
             fetched: Some(v1::Fetched {
