@@ -9,15 +9,23 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 
 	"github.com/sirupsen/logrus"
 )
 
-// A seed of one's own repeats nothing of the standard one: SEED=7 make peers.
-const seed = 20261125
+// What the files are made from, the same ones every time. Others: SEED=7 make peers.
+var seed = uint64(20261125)
 
 func main() {
 	logrus.SetOutput(io.Discard)
+	if wanted := os.Getenv("SEED"); wanted != "" {
+		number, err := strconv.ParseUint(wanted, 10, 64)
+		if err != nil {
+			fail(err)
+		}
+		seed = number
+	}
 	if len(os.Args) != 3 {
 		fail(fmt.Errorf("usage: compose env|files OUR-READER"))
 	}

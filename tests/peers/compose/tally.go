@@ -64,7 +64,7 @@ func (t *tally) count(text string, unset bool, problems []string) {
 		}
 		kinds[kind] = true
 	}
-	if kinds["an unset reference"] && !unset {
+	if kinds["an unset reference"] && !unset && !kinds[tornQuotes] {
 		t.differ(text, "refused for a reference that Compose found: %v", problems)
 		return
 	}
