@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes a Debian machine a Togather node, or repairs one: run it as often as you like.
 #
-# It never overwrites what is yours: your Caddyfile, docker-compose.yml and .env.production stay as
+# It never overwrites what is yours: your Caddyfile, docker-compose.yml and .env file stay as
 # they are unless you name a new one.
 set -eu
 
@@ -16,7 +16,8 @@ togather, its folders and the systemd service.
   --binary PATH         the togather-agent program, copied to /usr/bin
   --bundle DIR          the folder that `togather-ctl node add` made for this node
   --compose FILE        what runs on this node, copied to /etc/togather/docker-compose.yml
-  --env FILE            the app's environment and secrets, copied to /etc/togather/.env.production
+  --env FILE            the app's environment and secrets, copied to /etc/togather/.env.production (or
+                        .env.staging, .env.development: as `environment` in agent.yml says)
   --agent-env FILE      the agent's own environment: credentials of the snapshot store, copied to
                         /etc/togather/agent.env, which only root can read
   --replace-caddyfile   put Togather's Caddyfile in place of the one that is there
@@ -158,8 +159,11 @@ if [ -n "$compose" ]; then
     place "$compose" /etc/togather/docker-compose.yml 0640 root:togather
     [ $changed = no ] || restart_agent=yes
 fi
+# What the node is for, as agent.yml says it.
+node_is_for=$(sed -n 's/^environment:[[:space:]]*"\{0,1\}\([a-z]\{1,\}\).*/\1/p' /etc/togather/agent.yml 2> /dev/null || true)
+variables=/etc/togather/.env.${node_is_for:-production}
 if [ -n "$environment" ]; then
-    place "$environment" /etc/togather/.env.production 0600 togather:togather
+    place "$environment" "$variables" 0600 togather:togather
     [ $changed = no ] || restart_agent=yes
 fi
 if [ -n "$agent_environment" ]; then
@@ -169,7 +173,7 @@ fi
 
 # --- what still lacks, and start ----------------------------------------------------------------
 lacks=''
-for file in /usr/bin/togather-agent /etc/togather/agent.yml /etc/togather/docker-compose.yml /etc/togather/.env.production; do
+for file in /usr/bin/togather-agent /etc/togather/agent.yml /etc/togather/docker-compose.yml "$variables"; do
     [ -e "$file" ] || lacks="$lacks $file"
 done
 

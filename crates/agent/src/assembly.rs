@@ -192,6 +192,7 @@ impl Parts {
         let host = Machine::new(written_to(config, &*parts.docker).await);
         let node = Node {
             name: config.agent.node.name.to_string(),
+            environment: config.agent.environment,
             strategy: parts.strategy,
             attesters: self.keys,
             containers: parts.docker,

@@ -1,5 +1,5 @@
 //! The node's configuration: `agent.yml`, `deployment.yml`, the provider's overlay and
-//! `.env.production`, read and checked whole before anything starts.
+//! `.env.production` (or that of another environment), read and checked whole before anything starts.
 //!
 //! All files lie in one folder, `agent.yml`'s; paths in them are relative to it. Every key but
 //! `node` and `fleet` has a default; `deploy/config/` states each of them. An unknown key, a value
@@ -24,7 +24,7 @@ use std::{
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use agent::{AgentFile, Identity, MetricsSettings, SnapshotStore, TlsFiles};
+pub use agent::{AgentFile, Environment, Identity, MetricsSettings, SnapshotStore, TlsFiles};
 pub use deployment::{
     AppSettings, DatabaseSection, DeploymentFile, DockerSettings, ProxySettings, SnapshotRetention,
 };
@@ -42,7 +42,7 @@ pub struct Config {
     pub deployment: DeploymentFile,
     /// The Compose file.
     pub compose: PathBuf,
-    /// What `.env.production` says.
+    /// What `.env.production`, or the file of another environment, says.
     pub environment: BTreeMap<String, String>,
     /// Where the database is, every `${VALUE}` filled in.
     pub database_url: SecretString,
@@ -55,7 +55,6 @@ pub struct Config {
 pub const AGENT: &str = "agent.yml";
 const DEPLOYMENT: &str = "deployment.yml";
 const COMPOSE: &str = "docker-compose.yml";
-const ENVIRONMENT: &str = ".env.production";
 
 impl Config {
     /// Reads everything that belongs to this `agent.yml`.
@@ -101,20 +100,21 @@ impl Config {
                 problem,
             });
         }
-        let environment = environment::load(&folder.join(ENVIRONMENT))?;
+        let environment = environment::load(&folder.join(agent.environment.file()))?;
         let database_url = environment::fill_in(
             &deployment.database.url,
-            &environment,
+            (&environment, &agent.environment.file()),
             &deployment_yml,
             "database.url",
         )?;
+        let variables = agent.environment.file();
         Ok(Self {
             agent,
             deployment,
             compose: folder.join(COMPOSE),
             environment: environment.into_values(),
             database_url: database_url.text.into(),
-            files: [AGENT, DEPLOYMENT, COMPOSE, ENVIRONMENT]
+            files: [AGENT, DEPLOYMENT, COMPOSE, &variables]
                 .map(PathBuf::from)
                 .into_iter()
                 .chain([overlay])
@@ -134,12 +134,12 @@ impl Config {
             agent: &'a AgentFile,
             #[serde(flatten)]
             deployment: DeploymentFile,
-            environment: Vec<&'a str>,
+            variables: Vec<&'a str>,
         }
         serde_saphyr::to_string(&Effective {
             agent: &self.agent,
             deployment: self.deployment.without_password(),
-            environment: self.environment.keys().map(String::as_str).collect(),
+            variables: self.environment.keys().map(String::as_str).collect(),
         })
     }
 }

@@ -8,6 +8,7 @@ use togather_model::{
 };
 
 use crate::{
+    config::Environment,
     configuration::Configuration,
     containers::{Containers, ContainersError},
     database::Database,
@@ -29,6 +30,8 @@ const RESTORE_MEMORY: u64 = 128 << 20;
 pub struct Node {
     /// The node's name.
     pub name: String,
+    /// What it is for.
+    pub environment: Environment,
     /// How it wants to be deployed to.
     pub strategy: Strategy,
     /// Who may attest releases.

@@ -12,6 +12,7 @@ use togather_model::{
 use tokio::time::timeout;
 
 use crate::{
+    config::Environment,
     containers::SlotContainer,
     health::Answer,
     jobs::{Job, Jobs},
@@ -30,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Status {
     /// When, by the node's clock.
     pub at: Timestamp,
+    /// What the node is for.
+    pub environment: Environment,
     /// The release it means to serve; `None` on an empty node.
     pub live: Option<Live>,
     /// What answers in the live slot; `None` where nothing should.
@@ -144,6 +147,7 @@ pub async fn status(
     let snapshots = snapshots.unwrap_or_default();
     Ok(Status {
         at: now,
+        environment: node.environment,
         health,
         last_verified: overdue::last_verified(&snapshots, now).cloned(),
         last_snapshot: snapshots.into_iter().next(),

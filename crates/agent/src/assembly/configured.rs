@@ -6,7 +6,7 @@ use togather_model::{Digest, Strategy, retention::Policy};
 
 use super::{AssemblyError, QUESTION};
 use crate::{
-    config::{Config, DatabaseSection},
+    config::{Config, DatabaseSection, Environment},
     containers::{Compose, Docker, Registries, compose},
     database::{DatabaseSettings, Postgres},
     health::{Http, HttpSettings},
@@ -18,6 +18,7 @@ use crate::{
 /// Each part as one state of the files makes it.
 #[derive(Clone)]
 pub struct Configured {
+    pub(super) environment: Environment,
     pub(super) strategy: Strategy,
     pub(super) docker: Arc<Docker>,
     pub(super) caddy: Arc<Caddy>,
@@ -45,6 +46,7 @@ impl Configured {
         let programs = programs(section, &services, &docker, &database)?;
         let dumps = dumps(config, programs, &database, before)?;
         Ok(Self {
+            environment: config.agent.environment,
             strategy: deployment.strategy.clone(),
             docker,
             caddy: Arc::new(caddy(config)),
@@ -58,6 +60,7 @@ impl Configured {
     #[must_use]
     pub fn applied_to(self, node: &Node, id: Digest) -> Node {
         Node {
+            environment: self.environment,
             strategy: self.strategy,
             containers: self.docker,
             traffic: self.caddy,

@@ -52,9 +52,43 @@ pub struct AgentFile {
     /// Where metrics are told.
     #[serde(default)]
     pub metrics: MetricsSettings,
+    /// What the node is for; it chooses `.env.production`, `.env.staging` or `.env.development`.
+    #[serde(default)]
+    pub environment: Environment,
     /// Which overlay in `providers/` applies.
     #[serde(default = "default_provider")]
     pub provider: Provider,
+}
+
+/// What a node is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// To develop on.
+    Development,
+    /// To try releases on.
+    Staging,
+    /// For the public.
+    #[default]
+    Production,
+}
+
+impl Environment {
+    /// Its name, as `agent.yml` says it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
+
+    /// The name of the file with the app's environment and secrets.
+    #[must_use]
+    pub fn file(self) -> String {
+        format!(".env.{}", self.as_str())
+    }
 }
 
 /// Who a node is.

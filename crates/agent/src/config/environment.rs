@@ -1,4 +1,4 @@
-//! `.env.production`: the app's environment and secrets. No error here repeats a value.
+//! `.env.production`, or that of another environment: the app's environment and secrets. No error here repeats a value.
 
 use std::path::Path;
 
@@ -21,10 +21,11 @@ pub(super) fn load(path: &Path) -> Result<Env, ConfigError> {
     })
 }
 
-/// Fills in the environment's values for the references of an address.
+/// Fills in the environment's values (and the name of its file, for people) for the references of an
+/// address.
 pub(super) fn fill_in(
     template: &str,
-    environment: &Env,
+    (environment, set_in): (&Env, &str),
     file: &Path,
     key: &'static str,
 ) -> Result<Filled, ConfigError> {
@@ -34,6 +35,7 @@ pub(super) fn fill_in(
             path: file.to_owned(),
             key,
             name,
+            set_in: set_in.to_owned(),
         },
         InterpolateError::Required { .. }
         | InterpolateError::Malformed

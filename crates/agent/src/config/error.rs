@@ -51,7 +51,7 @@ pub enum ConfigError {
         problems: Vec<Problem>,
     },
     /// A value refers to a variable that the environment file does not have.
-    #[error("{}: `{key}` refers to ${{{name}}}, which .env.production does not set; add a line `{name}=…` to it", path.display())]
+    #[error("{}: `{key}` refers to ${{{name}}}, which {set_in} does not set; add a line `{name}=…` to it", path.display())]
     Variable {
         /// The file the value is in, or whose default it is.
         path: PathBuf,
@@ -59,6 +59,8 @@ pub enum ConfigError {
         key: &'static str,
         /// The variable.
         name: String,
+        /// The environment file.
+        set_in: String,
     },
     /// A secret is not kept secret.
     #[error(transparent)]

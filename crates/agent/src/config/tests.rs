@@ -60,6 +60,31 @@ fn paths_are_relative_to_the_folder_of_agent_yml() {
 }
 
 #[test]
+fn the_environment_chooses_the_file_of_its_values() {
+    for (environment, file) in [
+        ("development", ".env.development"),
+        ("staging", ".env.staging"),
+        ("production", ".env.production"),
+    ] {
+        let agent = format!("{AGENT}environment: {environment}\n");
+        let variables = format!("{ENVIRONMENT}ONLY_HERE={environment}\n");
+        let config = load(&[("agent.yml", &agent), (file, &variables)]).unwrap();
+        assert_eq!(config.environment["ONLY_HERE"], environment);
+        assert_eq!(config.agent.environment.as_str(), environment);
+        assert!(config.files.contains(&PathBuf::from(file)));
+        assert!(config.effective().unwrap().contains("\nvariables:\n"));
+    }
+    let told = load(&[("agent.yml", &format!("{AGENT}environment: test\n"))]);
+    let told = told.err().unwrap();
+    assert!(
+        told.contains("agent.yml:3: `environment`") && told.contains("staging"),
+        "{told}"
+    );
+    let told = load(&[("agent.yml", &format!("{AGENT}environment: staging\n"))]);
+    assert!(told.err().unwrap().contains("cannot read .env.staging"));
+}
+
+#[test]
 fn an_overlay_changes_what_it_names_and_nothing_else() {
     let config = load(&[
         ("agent.yml", &format!("{AGENT}provider: aws\n")),

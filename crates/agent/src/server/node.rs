@@ -40,6 +40,7 @@ impl NodeService for Shared {
         Ok(Response::new(v1::NodeStatus {
             node: self.0.node.name.clone(),
             node_id: self.0.node_id.clone(),
+            environment: status.environment.as_str().to_owned(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             at: Some(time::timestamp(status.at)),
             live: status.live.map(Into::into),

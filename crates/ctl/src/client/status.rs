@@ -12,6 +12,8 @@ use super::{Fetching, Job, Snapshot};
 pub struct NodeStatus {
     /// The version of its agent.
     pub agent_version: String,
+    /// What the node is for, for example `production`; `None`: its agent is too old to say.
+    pub environment: Option<String>,
     /// When it was asked, by the node's clock.
     pub at: Timestamp,
     /// The release it means to serve; `None` on an empty node.
@@ -125,6 +127,7 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
         let schema = wire.schema.map(Option::<Schema>::try_from).transpose();
         Ok(Self {
             agent_version: wire.agent_version,
+            environment: Some(wire.environment).filter(|name| !name.is_empty()),
             at: time::read_timestamp("at", wire.at)?,
             live: wire
                 .live

@@ -4,7 +4,7 @@ mod bundle;
 
 use std::collections::BTreeMap;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use togather_model::Ulid;
 use togather_trust::NodeName;
 
@@ -39,6 +39,31 @@ pub(crate) struct Add {
     /// For --nodes label=value
     #[arg(long = "label", value_name = "LABEL=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// What the node is for; it reads its values from the file .env.ENVIRONMENT
+    #[arg(long, value_name = "ENVIRONMENT", value_enum, default_value_t)]
+    environment: Environment,
+}
+
+/// What a node is for.
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Environment {
+    /// To develop on
+    Development,
+    /// To try releases on
+    Staging,
+    /// For the public
+    #[default]
+    Production,
+}
+
+impl Environment {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
 }
 
 /// Take a node out of the fleet file, and remove the bundle with its key
@@ -80,7 +105,8 @@ impl Add {
         if file.fleet.nodes.iter().any(|other| other.name == node.name) {
             return file.add(node);
         }
-        let folder = bundle::make(&file, &node)?;
+        let environment = self.environment.as_str();
+        let folder = bundle::make(&file, &node, environment)?;
         if let Err(error) = file.add(node.clone()) {
             // Made a moment ago for a node that is not there now.
             let _ = std::fs::remove_dir_all(&folder);
@@ -88,10 +114,10 @@ impl Add {
         }
         context.ui.say(format!(
             "{} enrolled at {}; its bundle: {}\n\
-             next: make an environment file from deploy/config/environments/production.env.example, \
+             next: make an environment file from deploy/config/environments/{environment}.env.example, \
              carry it, the bundle and deploy/ to the machine, and run there\n  \
              deploy/packaging/install.sh --binary togather-agent --bundle {} \
-             --compose deploy/docker/docker-compose.yml --env .env.production",
+             --compose deploy/docker/docker-compose.yml --env .env.{environment}",
             node.name,
             node.address,
             folder.display(),

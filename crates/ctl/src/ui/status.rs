@@ -35,6 +35,7 @@ struct Row {
     reachable: bool,
     error: Option<String>,
     agent_version: Option<String>,
+    environment: Option<String>,
     version: Option<String>,
     commit: Option<String>,
     slot: Option<String>,
@@ -128,6 +129,7 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
         reachable: true,
         error: None,
         agent_version: None,
+        environment: None,
         version: None,
         commit: None,
         slot: None,
@@ -159,6 +161,7 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
         }
     };
     row.agent_version = Some(status.agent_version);
+    row.environment = status.environment;
     if let Some(live) = status.live {
         row.version = Some(live.version);
         row.commit = Some(live.git_commit);
@@ -205,7 +208,7 @@ impl Row {
         let snapshot = self.snapshot(now);
         let lease = self.lease.as_ref().map(|lease| lease.operator.clone());
         [
-            self.name.clone(),
+            self.name_and_environment(),
             or_dash(&self.version),
             or_dash(&commit),
             or_dash(&self.slot),
@@ -215,6 +218,14 @@ impl Row {
             or_dash(&lease),
             self.now(now),
         ]
+    }
+
+    /// What a node is for is told where it is not for the public.
+    fn name_and_environment(&self) -> String {
+        match self.environment.as_deref() {
+            None | Some("production") => self.name.clone(),
+            Some(other) => format!("{} ({other})", self.name),
+        }
     }
 
     /// The age of the newest snapshot that is known to be good; of another only where none is.

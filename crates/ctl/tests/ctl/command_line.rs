@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use assert_cmd::Command;
-use predicates::str::contains;
+use predicates::{prelude::PredicateBooleanExt, str::contains};
 
 use crate::support::PROGRAM;
 
@@ -187,12 +187,34 @@ fn a_node_gets_a_bundle_that_install_sh_takes() {
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.split(':').next().unwrap().to_owned())
         .collect();
-    assert_eq!(keys, ["node", "  name", "  id", "fleet"]);
+    assert_eq!(keys, ["node", "  name", "  id", "fleet", "environment"]);
+    assert!(
+        place
+            .read("nodes/node-1/agent.yml")
+            .contains("\nenvironment: production\n")
+    );
     place
         .ctl(&["node", "list"])
         .assert()
         .success()
         .stdout(contains("127.0.0.1:1"));
+}
+
+#[test]
+fn a_node_for_staging_is_told_so() {
+    let place = Place::with_fleet();
+    let add = ["node", "add", "attic", "--address", "127.0.0.1:2"];
+    let add = add.into_iter().chain(["--environment", "staging"]);
+    place
+        .ctl(&add.collect::<Vec<_>>())
+        .assert()
+        .success()
+        .stderr(contains("environments/staging.env.example").and(contains("--env .env.staging")));
+    assert!(
+        place
+            .read("nodes/attic/agent.yml")
+            .contains("\nenvironment: staging\n")
+    );
 }
 
 #[test]

@@ -420,6 +420,7 @@ impl World {
         let outside = Outside(Arc::clone(self));
         Node {
             name: "node-1".into(),
+            environment: crate::config::Environment::Production,
             strategy: Strategy {
                 health_timeout: Duration::from_millis(20),
                 health_interval: Duration::from_millis(1),

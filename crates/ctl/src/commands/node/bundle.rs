@@ -28,7 +28,7 @@ pub(super) fn folder(file: &FleetFile, node: &NodeName) -> PathBuf {
 ///
 /// # Errors
 /// There is one already, the authority's key is not here, or nobody could command the node.
-pub(super) fn make(file: &FleetFile, node: &Node) -> Result<PathBuf> {
+pub(super) fn make(file: &FleetFile, node: &Node, environment: &str) -> Result<PathBuf> {
     let place = folder(file, &node.name);
     if place.symlink_metadata().is_ok() {
         return Err(Error::usage(format!(
@@ -62,7 +62,7 @@ pub(super) fn make(file: &FleetFile, node: &Node) -> Result<PathBuf> {
     let bundle = staging.path().join("bundle");
     files::make_folder(&bundle.join("tls"))?;
     for (name, text) in [
-        ("agent.yml", agent(file, node).as_str()),
+        ("agent.yml", agent(file, node, environment).as_str()),
         ("deployment.yml", DEPLOYMENT),
         ("allowed_signers", &signers),
         ("roles.yml", &roles),
@@ -98,13 +98,15 @@ fn operators(file: &FleetFile) -> Result<(String, String)> {
     Ok((read(&signers_file)?, read(&roles_file)?))
 }
 
-fn agent(file: &FleetFile, node: &Node) -> String {
+fn agent(file: &FleetFile, node: &Node, environment: &str) -> String {
     format!(
         "# Who this node is, made by `togather-ctl node add`. Everything else has a default:\n\
          # deploy/config/agent.yml of the distribution states and explains every key.\n\
          node:\n  name: \"{}\"\n  id: {}\n\
          # Commands for other fleets are refused.\n\
-         fleet: {}\n",
+         fleet: {}\n\
+         # Its values are in .env.{environment}.\n\
+         environment: {environment}\n",
         node.name, node.id, file.fleet.id
     )
 }

@@ -19,6 +19,7 @@ fn node(number: u64) -> Node {
 fn healthy() -> NodeStatus {
     NodeStatus {
         agent_version: "0.1.0".into(),
+        environment: Some("production".into()),
         at: at(0),
         live: Some(Live {
             slot: Slot::Blue,

@@ -271,6 +271,7 @@ impl NodeService for Service {
             node: self.0.name.clone(),
             node_id: self.0.id.to_string(),
             agent_version: "0.0.0-fake".into(),
+            environment: "production".into(),
             at: Some(time::timestamp(now)),
             live: state.live.clone().map(Into::into),
             health: Some(v1::Health {
