@@ -46,6 +46,8 @@ pub struct Config {
     pub environment: BTreeMap<String, String>,
     /// Where the database is, every `${VALUE}` filled in.
     pub database_url: SecretString,
+    /// What can be carried out, and is perhaps not meant: a sentence each.
+    pub warnings: Vec<String>,
     /// The names of all files that it was read from, from `agent.yml`'s folder. One that need not be
     /// there is among them all the same: it may come.
     pub files: Vec<PathBuf>,
@@ -114,6 +116,7 @@ impl Config {
             compose: folder.join(COMPOSE),
             environment: environment.into_values(),
             database_url: database_url.text.into(),
+            warnings: encoded_twice(&database_url.encoded_twice),
             files: [AGENT, DEPLOYMENT, COMPOSE, &variables]
                 .map(PathBuf::from)
                 .into_iter()
@@ -142,6 +145,17 @@ impl Config {
             variables: self.environment.keys().map(String::as_str).collect(),
         })
     }
+}
+
+/// Warnings about values that are percent-encoded in the database's address although they look encoded.
+fn encoded_twice(names: &[String]) -> Vec<String> {
+    let warning = |name: &String| {
+        format!(
+            "the value of `{name}` looks percent-encoded, and is encoded again where `database.url` refers \
+             to it: write it plainly, as the database knows it"
+        )
+    };
+    names.iter().map(warning).collect()
 }
 
 fn folder_of(file: &Path) -> &Path {

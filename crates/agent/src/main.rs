@@ -105,6 +105,9 @@ async fn check(wanted: Check) -> Result<(), Failure> {
     // What follows from several values is a comment, so that the whole stays YAML.
     let place = parts.place_of_programs();
     let mut shown = format!("{}\n# {place}\n", effective.trim_end());
+    for warning in &config.warnings {
+        shown.push_str(&format!("# warning: {warning}\n"));
+    }
     if let Err(error) = parts.check_registries() {
         let failure = misconfigured(&error);
         shown.push_str(&format!("# no image can be pulled: {failure}\n"));

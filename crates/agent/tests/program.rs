@@ -115,6 +115,22 @@ fn check_prints_every_value_in_effect_and_changes_nothing() {
 }
 
 #[test]
+fn check_tells_what_is_perhaps_not_meant() {
+    let folder = Folder::new();
+    let environment = fs::read_to_string(folder.at(".env.production")).unwrap();
+    let encoded = environment.replace("POSTGRES_PASSWORD=", "POSTGRES_PASSWORD=%2F");
+    folder.write(".env.production", &encoded);
+    let checked = folder.check();
+    let shown = text(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    assert!(
+        shown.contains("# warning: the value of `POSTGRES_PASSWORD` looks percent-encoded"),
+        "{shown}"
+    );
+    assert!(!shown.contains("%2F"), "{shown}");
+}
+
+#[test]
 fn check_says_where_the_programs_of_a_database_elsewhere_run() {
     let folder = Folder::new();
     folder.write("deployment.yml", "database: {service: null}\n");

@@ -284,6 +284,13 @@ fn a_password_changes_nothing_but_itself() {
             config.database_url.expose_secret(),
             format!("postgres://togather:{encoded}@127.0.0.1:5432/events")
         );
+        // It may well be meant as it is, so it is taken; but a doubt is told, without the value.
+        let told = config.warnings.join("\n");
+        assert_eq!(
+            told.contains("`POSTGRES_PASSWORD` looks percent-encoded"),
+            password == "p%41ss"
+        );
+        assert!(!told.contains(password), "{told}");
     }
 }
 
