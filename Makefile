@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEVFLEET := $(TARGET)/release/devfleet
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test ci bench bench-snapshot peers record fleet-up fleet-down fmt lint
+.PHONY: help build demo test ci bench bench-snapshot peers record real-server fleet-up fleet-down fmt lint
 
 help: ## list these
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -37,6 +37,9 @@ peers: ## compare what we wrote ourselves with Compose's own reader (needs Go)
 
 record: build ## make docs/rollout.svg from a real rollout
 	$(DEVFLEET) record
+
+real-server: build ## the real Togather server, SRC=a checkout of it (needs Go), on the fleet: docs/real-server.md
+	PROGRAMS=$(abspath $(TARGET))/release tests/real-server/run '$(SRC)' $(OLD) $(NEW)
 
 fleet-up: build ## bring up a fleet, NODES=3
 	$(DEVFLEET) up --nodes $(NODES)
