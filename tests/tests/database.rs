@@ -18,13 +18,13 @@ use togather_agent::{
     database::{Database, DatabaseError, DatabaseSettings, Migrated, Postgres},
     migrations::{Aftermath, MigrationError},
 };
-use togather_model::{Migration, Schema, Ulid};
+use togather_model::{Line, Migration, Schema, Ulid};
 
 async fn migrate(
     postgres: &Postgres,
     migrations: &[Migration],
 ) -> Result<Migrated, MigrationError> {
-    postgres.migrate(migrations, &|_| ()).await
+    postgres.migrate(Line::App, migrations, &|_| ()).await
 }
 
 fn aftermath(error: MigrationError) -> Aftermath {
@@ -91,7 +91,7 @@ async fn pending_files_run_in_order_and_are_booked_as_golang_migrate_does() {
     ];
     let heard = Mutex::new(Vec::new());
     let hear = |file: &str| heard.lock().unwrap().push(file.to_owned());
-    let migrated = postgres.migrate(&files, &hear).await.unwrap();
+    let migrated = postgres.migrate(Line::App, &files, &hear).await.unwrap();
     assert_eq!(migrated.version, Some(3));
     assert_eq!(migrated.files, files.each_ref().map(|m| m.file.clone()));
     assert_eq!(*heard.lock().unwrap(), migrated.files);
@@ -514,4 +514,67 @@ async fn no_error_holds_the_password() {
     for text in texts {
         assert!(!text.contains(PASSWORD), "{text}");
     }
+}
+
+/// A line that changes its table as River's does: made at 1, an enum's value at 4 that 6 uses, the
+/// table made anew with lines at 5.
+fn river() -> Vec<Migration> {
+    vec![
+        migration(
+            1,
+            "CREATE TABLE river_migration (id bigserial PRIMARY KEY, \
+             created_at timestamptz NOT NULL DEFAULT now(), version bigint NOT NULL UNIQUE)",
+        ),
+        migration(2, "CREATE TYPE job_state AS ENUM ('available')"),
+        migration(3, "CREATE TABLE jobs (state job_state NOT NULL)"),
+        migration(4, "ALTER TYPE job_state ADD VALUE 'pending'"),
+        migration(
+            5,
+            "ALTER TABLE river_migration RENAME TO old; \
+             CREATE TABLE river_migration (line text NOT NULL, version bigint NOT NULL, \
+                 created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (line, version)); \
+             INSERT INTO river_migration (line, version) SELECT 'main', version FROM old; \
+             DROP TABLE old",
+        ),
+        migration(6, "ALTER TABLE jobs ALTER state SET DEFAULT 'pending'"),
+    ]
+}
+
+#[tokio::test]
+async fn rivers_line_is_booked_in_both_layouts_of_its_table() {
+    let mut database = TestDatabase::new().await;
+    let postgres = database.postgres();
+    let line = river();
+    let first = postgres.migrate(Line::River, &line[..3], &|_| ()).await;
+    assert_eq!(first.unwrap().version, Some(3));
+    database
+        .run("DO $$ BEGIN ASSERT (SELECT array_agg(version ORDER BY version) FROM river_migration) = '{1,2,3}'; END $$")
+        .await;
+
+    let rest = postgres.migrate(Line::River, &line, &|_| ()).await.unwrap();
+    assert_eq!(rest.files.len(), 3);
+    assert_eq!(rest.version, Some(6));
+    database
+        .run("DO $$ BEGIN ASSERT (SELECT array_agg(version ORDER BY version) FROM river_migration WHERE line = 'main') = '{1,2,3,4,5,6}'; END $$")
+        .await;
+    // The app's own line has not begun: each is at a schema of its own.
+    assert_eq!(postgres.schema().await.unwrap(), Schema::Unversioned);
+    let again = postgres.migrate(Line::River, &line, &|_| ()).await.unwrap();
+    assert!(again.files.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_of_rivers_that_fails_leaves_nothing() {
+    let mut database = TestDatabase::new().await;
+    let postgres = database.postgres();
+    let mut line = river();
+    line.truncate(3);
+    line.push(migration(4, "CREATE TABLE half (); SELECT 1 / 0"));
+    let error = postgres.migrate(Line::River, &line, &|_| ()).await;
+    let error = told(&error.unwrap_err());
+    assert!(error.contains("division by zero"), "{error}");
+    assert!(!database.exists("half").await);
+    database
+        .run("DO $$ BEGIN ASSERT (SELECT max(version) FROM river_migration) = 3; END $$")
+        .await;
 }

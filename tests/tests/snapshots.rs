@@ -58,7 +58,7 @@ use togather_agent::{
     snapshots::{Dumps, Manifest, Reason, SnapshotError, SnapshotSettings, Snapshots, Wanted},
 };
 use togather_model::{
-    Ulid,
+    Line, Ulid,
     retention::{Policy, RollbackTarget},
 };
 use url::Url;
@@ -129,7 +129,7 @@ impl Shelf {
         let postgres = Arc::new(database.postgres());
         postgres.create_extensions().await.unwrap();
         postgres
-            .migrate(&[migration(4, EVERYTHING)], &|_| ())
+            .migrate(Line::App, &[migration(4, EVERYTHING)], &|_| ())
             .await
             .unwrap();
         let keep = tempfile::tempdir().unwrap();
@@ -253,7 +253,7 @@ async fn what_was_dumped_is_what_is_restored() {
     ];
     let rehearsed = shelf
         .postgres
-        .rehearse(operation, &next, &|_| ())
+        .rehearse(operation, Line::App, &next, &|_| ())
         .await
         .unwrap();
     assert_eq!(rehearsed.files, ["000005_test.up.sql"]);

@@ -2,6 +2,7 @@
 
 pub mod compose;
 mod docker;
+mod errand;
 mod exec;
 mod one_shot;
 pub mod pull;
@@ -18,6 +19,7 @@ use togather_model::{Digest, Image, Slot};
 
 pub use compose::{Compose, ComposeError};
 pub use docker::Docker;
+pub use errand::{Errand, ErrandEnd};
 pub use exec::{Exec, Output, Process};
 pub use one_shot::{FILES, OneShot, OneShotFile, OneShots};
 pub use pull::{PullError, PullFailure};
@@ -77,6 +79,20 @@ pub trait Containers: Send + Sync {
         command: &[String],
         timeout: Duration,
     ) -> Result<Finished, ContainersError>;
+
+    /// The ones of these programs that the image lacks. A name without a slash is looked for as the
+    /// app's container would: on its PATH.
+    async fn missing_programs(
+        &self,
+        image: &Image,
+        programs: &[String],
+    ) -> Result<Vec<String>, ContainersError>;
+
+    /// Runs a command to its end, in a container of its own that is then removed.
+    async fn run_errand(&self, errand: &Errand) -> Result<ErrandEnd, ContainersError>;
+
+    /// The role that the app's DATABASE_URL names, if it does.
+    fn app_role(&self) -> Option<String>;
 
     /// The last lines the slot's app printed.
     async fn logs(&self, slot: Slot, lines: usize) -> Result<String, ContainersError>;
@@ -286,6 +302,23 @@ pub enum ContainersError {
         /// The end of what it printed.
         output: String,
     },
+    /// An errand had its time, and was ended.
+    #[error("`{command}` had not ended after {} s, and was ended; it printed last:\n{output}", limit.as_secs())]
+    WasEnded {
+        /// The command.
+        command: String,
+        /// Its time.
+        limit: Duration,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// The app is not told where its database is in a way that another database's name can be put
+    /// into.
+    #[error(
+        "the app's DATABASE_URL in docker-compose.yml is no address like `postgres://user:password@host/database`, so \
+         no other database can be named in it"
+    )]
+    NoDatabaseUrl,
     /// For the fakes of tests.
     #[error("{0}")]
     Other(String),

@@ -10,12 +10,12 @@ mod session;
 mod swap;
 mod version;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, PgConnection};
-use togather_model::{Migration, Schema, Ulid};
+use togather_model::{Line, Migration, Schema, Ulid};
 
 #[cfg(test)]
 pub(crate) use self::login::LoginFile;
@@ -38,6 +38,14 @@ pub trait Database: Send + Sync {
     /// The schema's state; never [`Schema::NoDatabase`] (whether there is one is not its to know).
     async fn schema(&self) -> Result<Schema, DatabaseError>;
 
+    /// The numbers of the migrations that ran of lines that are not the app's own; without a line
+    /// whose table is not there.
+    async fn other_lines(&self) -> Result<BTreeMap<Line, Vec<u64>>, DatabaseError>;
+
+    /// Says what the line's schema is, clean; `None`: no migration ran. Nothing but the bookkeeping is
+    /// touched.
+    async fn set_schema(&self, line: Line, version: Option<u64>) -> Result<(), MigrationError>;
+
     /// The database's size in bytes.
     async fn bytes(&self) -> Result<u64, DatabaseError>;
 
@@ -47,10 +55,11 @@ pub trait Database: Send + Sync {
     /// Creates the extensions the node's configuration asks for, if they are not there.
     async fn create_extensions(&self) -> Result<(), DatabaseError>;
 
-    /// Runs the pending ones of these migrations, each in the way golang-migrate does, on the live
-    /// database. Calls `on_file` with the file's name before each.
+    /// Runs the pending ones of a line's migrations on the live database, each in the way the line's
+    /// own tool does. Calls `on_file` with the file's name before each.
     async fn migrate(
         &self,
+        line: Line,
         migrations: &[Migration],
         on_file: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError>;
@@ -59,9 +68,13 @@ pub trait Database: Send + Sync {
     async fn rehearse(
         &self,
         operation: Ulid,
+        line: Line,
         migrations: &[Migration],
         on_file: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError>;
+
+    /// Lets this role into this operation's scratch database.
+    async fn admit_to_scratch(&self, operation: Ulid, role: &str) -> Result<(), DatabaseError>;
 
     /// Drops this operation's scratch database, if there is one.
     async fn drop_scratch(&self, operation: Ulid) -> Result<(), DatabaseError>;
@@ -253,22 +266,36 @@ impl Database for Postgres {
         Ok(())
     }
 
+    async fn other_lines(&self) -> Result<BTreeMap<Line, Vec<u64>>, DatabaseError> {
+        other_lines_of(&mut *self.sessions.ask().await?).await
+    }
+
+    async fn set_schema(&self, line: Line, version: Option<u64>) -> Result<(), MigrationError> {
+        migrations::set(self, line, version).await
+    }
+
     async fn migrate(
         &self,
+        line: Line,
         migrations: &[Migration],
         on_file: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError> {
-        migrations::run(self, self.name(), migrations, on_file).await
+        migrations::run(self, self.name(), line, migrations, on_file).await
     }
 
     async fn rehearse(
         &self,
         operation: Ulid,
+        line: Line,
         migrations: &[Migration],
         on_file: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError> {
-        let ran = migrations::run(self, &scratch_name(operation), migrations, on_file).await;
+        let ran = migrations::run(self, &scratch_name(operation), line, migrations, on_file).await;
         ran.map_err(MigrationError::on_a_copy)
+    }
+
+    async fn admit_to_scratch(&self, operation: Ulid, role: &str) -> Result<(), DatabaseError> {
+        self.let_into_scratch(operation, role).await
     }
 
     async fn drop_scratch(&self, operation: Ulid) -> Result<(), DatabaseError> {
@@ -292,7 +319,8 @@ impl Database for Postgres {
             return Ok(false);
         }
         let mut session = self.session_in(database, "togather-agent").await?;
-        Ok(schema_of(&mut session).await? == Schema::Empty)
+        let is_bare = schema_of(&mut session).await? == Schema::Empty;
+        Ok(is_bare && other_lines_of(&mut session).await?.is_empty())
     }
 
     async fn prepared_transactions(&self, database: &str) -> Result<Vec<String>, DatabaseError> {
@@ -326,20 +354,42 @@ impl Database for Postgres {
     }
 }
 
+/// River's tables, as its migrations 1 to 6 make them.
+const RIVERS: [&str; 6] = [
+    "river_client",
+    "river_client_queue",
+    "river_job",
+    "river_leader",
+    "river_migration",
+    "river_queue",
+];
+
+async fn other_lines_of(
+    connection: &mut PgConnection,
+) -> Result<BTreeMap<Line, Vec<u64>>, DatabaseError> {
+    let river = migrations::river::Table::find(connection).await?;
+    let versions = river.versions(connection).await?;
+    Ok(versions.map(|ran| (Line::River, ran)).into_iter().collect())
+}
+
 /// The state of the schema in the database this connection is in.
 async fn schema_of(connection: &mut PgConnection) -> Result<Schema, DatabaseError> {
     let bookkeeping = Bookkeeping::find(connection).await?;
     if let Some((version, dirty)) = bookkeeping.version(connection).await? {
         return Ok(Schema::At { version, dirty });
     }
+    let has_river = other_lines_of(connection).await?.contains_key(&Line::River);
     let anyones: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') \
            AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
            AND c.relname <> 'schema_migrations' \
+           AND NOT ($1 AND c.relname = ANY ($2)) \
            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
                            AND d.objid = c.oid AND d.deptype = 'e'))",
     )
+    .bind(has_river)
+    .bind(RIVERS.as_slice())
     .fetch_one(connection)
     .await
     .map_err(|e| DatabaseError::from_sqlx("the tables could not be looked at", e))?;

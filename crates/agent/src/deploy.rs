@@ -8,6 +8,8 @@
 
 mod fetch;
 pub mod journal;
+mod migrate;
+mod prepare;
 mod progress;
 mod soak;
 mod steps;

@@ -9,10 +9,13 @@ use tracing::{error, info, warn};
 pub fn tell(event: &Event) {
     let operation = event.operation_id;
     let (name, step) = name(&event.kind);
+    let operator = &event.operator;
+    if let EventKind::SchemaSet { line, before, .. } = &event.kind {
+        return warn!(event = name, %operation, operator, %line, before, "schema");
+    }
     let EventKind::Snapshot(about) = &event.kind else {
         return info!(event = name, %operation, step, "journal");
     };
-    let operator = &event.operator;
     let job = job(about);
     match about {
         SnapshotEvent::Started { .. } | SnapshotEvent::Resumed { .. } => {

@@ -1,5 +1,5 @@
 //! golang-migrate's format and bookkeeping, so that the `migrate` command and the agent can be used
-//! in turn on one database.
+//! in turn on one database; the same for River's.
 //!
 //! A file is sent as one simple query: an ordinary file of several statements runs in one
 //! transaction, and one that cannot (`CREATE INDEX CONCURRENTLY`) runs alone. No timeout cuts a
@@ -11,13 +11,14 @@ mod aftermath;
 mod bookkeeping;
 mod error;
 mod lock;
+pub(crate) mod river;
 mod statements;
 
 use std::time::Duration;
 
 use futures::StreamExt;
 use sqlx::{AssertSqlSafe, Connection, Either, PgConnection};
-use togather_model::{Digest, Migration};
+use togather_model::{Digest, Line, Migration};
 
 pub use self::error::{Aftermath, MigrationError, Place};
 use self::{aftermath::Remains, error::Stop, lock::take_lock};
@@ -28,8 +29,44 @@ use crate::database::{Catalogue, DatabaseError, Migrated, Postgres};
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const APPLICATION: &str = "togather-migrate";
 
-/// Runs the pending ones of these migrations in this database of the server.
+/// Runs the pending ones of a line's migrations in this database of the server.
 pub(crate) async fn run(
+    server: &Postgres,
+    database: &str,
+    line: Line,
+    migrations: &[Migration],
+    on_file: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Migrated, MigrationError> {
+    match line {
+        Line::App => run_app(server, database, migrations, on_file).await,
+        Line::River => river::run(server, database, migrations, on_file).await,
+    }
+}
+
+/// Says what the line's schema is in the node's database, whatever its bookkeeping says now; `None`:
+/// no migration ran.
+pub(crate) async fn set(
+    server: &Postgres,
+    line: Line,
+    version: Option<u64>,
+) -> Result<(), MigrationError> {
+    let (mut connection, bookkeeping) = locked_session(server, server.name()).await?;
+    match line {
+        Line::App => {
+            bookkeeping.create(&mut connection).await?;
+            let clean = version.map(|version| (version, false));
+            bookkeeping.set(&mut connection, clean).await?;
+        }
+        Line::River => {
+            let table = river::Table::find(&mut connection).await?;
+            table.set(&mut connection, version.unwrap_or(0)).await?;
+        }
+    }
+    let _ = connection.close().await;
+    Ok(())
+}
+
+async fn run_app(
     server: &Postgres,
     database: &str,
     migrations: &[Migration],
@@ -102,7 +139,13 @@ impl Run<'_> {
         let dirty = Some((migration.version, true));
         self.bookkeeping.set(&mut self.connection, dirty).await?;
         let mut tries = 0;
-        while let Err(stop) = self.send(&migration.sql).await {
+        while let Err(stop) = send(
+            &mut self.connection,
+            self.server.lock_timeout(),
+            &migration.sql,
+        )
+        .await
+        {
             let mut now = None;
             let remains = self
                 .what_remains(&catalogue, migration, &stop, &mut now)
@@ -132,31 +175,6 @@ impl Run<'_> {
             return Err(MigrationError::failed(migration, stop, tries, aftermath));
         }
         self.mark_clean(migration.version).await
-    }
-
-    /// Sends the file as one simple query.
-    async fn send(&mut self, sql: &str) -> Result<(), Stop> {
-        let stop = |done, e| Stop {
-            statements_done: done,
-            error: DatabaseError::from_sqlx("the file was not run to its end", e),
-        };
-        let lock_timeout = self.server.lock_timeout().as_millis().to_string();
-        sqlx::query("SELECT set_config('lock_timeout', $1, false)")
-            .bind(lock_timeout)
-            .execute(&mut self.connection)
-            .await
-            .map_err(|e| stop(0, e))?;
-        let query = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        let mut answers = query.fetch_many(&mut self.connection);
-        let mut done = 0;
-        while let Some(answer) = answers.next().await {
-            match answer {
-                Ok(Either::Left(_)) => done += 1,
-                Ok(Either::Right(_)) => {}
-                Err(e) => return Err(stop(done, e)),
-            }
-        }
-        Ok(())
     }
 
     /// Compares the catalogue with what it was before. After a lost session this takes a new one,
@@ -220,4 +238,32 @@ impl Run<'_> {
             set => Ok(set?),
         }
     }
+}
+
+/// Sends a file as one simple query.
+async fn send(
+    connection: &mut PgConnection,
+    lock_timeout: Duration,
+    sql: &str,
+) -> Result<(), Stop> {
+    let stop = |done, e| Stop {
+        statements_done: done,
+        error: DatabaseError::from_sqlx("the file was not run to its end", e),
+    };
+    sqlx::query("SELECT set_config('lock_timeout', $1, false)")
+        .bind(lock_timeout.as_millis().to_string())
+        .execute(&mut *connection)
+        .await
+        .map_err(|e| stop(0, e))?;
+    let query = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+    let mut answers = query.fetch_many(connection);
+    let mut done = 0;
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Ok(Either::Left(_)) => done += 1,
+            Ok(Either::Right(_)) => {}
+            Err(e) => return Err(stop(done, e)),
+        }
+    }
+    Ok(())
 }

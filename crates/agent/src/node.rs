@@ -1,10 +1,10 @@
 //! A node: the outside things it is made of, each behind the verbs the domain needs.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use togather_model::{
-    Digest, Failure, FailureKind, Live, Observed, Release, Schema, Slot, Strategy,
-    retention::RollbackTarget,
+    Digest, Failure, FailureKind, Line, Live, Observed, Release, Schema, Slot, Strategy,
+    release::Migrations, retention::RollbackTarget,
 };
 
 use crate::{
@@ -128,10 +128,11 @@ impl Node {
             u64::MAX
         });
         let (mut schema, mut database_bytes, mut no_snapshot) = (Schema::NoDatabase, 0, None);
+        let mut other_lines = BTreeMap::new();
         if has_database {
             match self.observe_database().await {
                 Ok(observed) => {
-                    (schema, database_bytes) = observed;
+                    (schema, other_lines, database_bytes) = observed;
                     no_snapshot = self.why_no_snapshot().await;
                 }
                 Err(failure) => note(failure),
@@ -159,6 +160,7 @@ impl Node {
             live_healthy,
             schema,
             ran,
+            other_lines,
             database_bytes,
             snapshot_disk: self.snapshots.disk_needed(database_bytes),
             no_snapshot,
@@ -203,7 +205,7 @@ impl Node {
         )
     }
 
-    async fn observe_database(&self) -> Result<(Schema, u64), Failure> {
+    async fn observe_database(&self) -> Result<(Schema, BTreeMap<Line, Vec<u64>>, u64), Failure> {
         let next = match self.database.is_elsewhere() {
             true => {
                 "look at `database.url` in deployment.yml, and whether the node reaches that host"
@@ -226,6 +228,7 @@ impl Node {
         }
         Ok((
             self.database.schema().await.map_err(down)?,
+            self.database.other_lines().await.map_err(down)?,
             self.database.bytes().await.map_err(down)?,
         ))
     }
@@ -352,5 +355,10 @@ fn live_release(slot: Slot, id: Digest, release: &Release) -> Live {
         version: release.version.clone(),
         git_commit: release.git_commit.clone(),
         schema: release.schema_version(),
+        other_lines: release
+            .other_lines
+            .iter()
+            .map(|other| (other.line, Migrations::from(other).schema_version()))
+            .collect(),
     }
 }

@@ -3,6 +3,7 @@
 //! What was begun is carried on whether or not anyone stays connected, and taken up again when the
 //! agent was interrupted.
 
+mod schema;
 mod wanted;
 
 use std::{
@@ -26,6 +27,7 @@ use crate::{
     state::StateError,
 };
 
+pub use schema::Said;
 use wanted::Chosen;
 pub use wanted::Wanted;
 

@@ -4,10 +4,10 @@
 mod drift;
 pub(crate) mod overdue;
 
-use std::{future::Future, time::Duration};
+use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use togather_model::{
-    Failure, FailureKind, Lease, Live, Operation, OperationState, Schema, Timestamp,
+    Failure, FailureKind, Lease, Line, Live, Operation, OperationState, Schema, Timestamp,
 };
 use tokio::time::timeout;
 
@@ -39,6 +39,8 @@ pub struct Status {
     pub health: Option<Result<Answer, Silence>>,
     /// The database's schema; `None` when it could not be asked.
     pub schema: Option<Schema>,
+    /// Where the lines of migrations are that are not the app's own; `None`: none of it ran.
+    pub other_lines: BTreeMap<Line, Option<u64>>,
     /// The newest snapshot.
     pub last_snapshot: Option<Manifest>,
     /// The newest snapshot that was found whole.
@@ -75,6 +77,10 @@ struct Seen {
     slots: [Result<Option<SlotContainer>, Silence>; 2],
     public: Result<Answer, Silence>,
     schema: Result<Schema, Silence>,
+    /// Where the lines of migrations are that are not the app's own.
+    other_lines: Result<BTreeMap<Line, Option<u64>>, Silence>,
+    /// A deployment has brought the schema to where it is.
+    is_schema_ours: bool,
     switchable: Result<(), Silence>,
     snapshots: Result<Survey, Silence>,
     spooled: Result<Vec<Manifest>, Silence>,
@@ -157,6 +163,7 @@ pub async fn status(
         stuck,
         store: (node.snapshots.address(), lookout.store()),
         schema: seen.schema.ok(),
+        other_lines: seen.other_lines.unwrap_or_default(),
         live: seen.live.ok().flatten(),
         lease,
         running,
@@ -167,13 +174,26 @@ pub async fn status(
 
 async fn look(node: &Node, has_served: bool) -> Seen {
     let [blue, green] = togather_model::Slot::ALL;
-    let (live, live_slot, blue, green, public, schema, switchable, snapshots, spooled, replaced) = tokio::join!(
+    let (
+        live,
+        live_slot,
+        blue,
+        green,
+        public,
+        schema,
+        other_lines,
+        switchable,
+        snapshots,
+        spooled,
+        replaced,
+    ) = tokio::join!(
         within("the live version is not known", node.live()),
         within("the live slot is not known", node.traffic.live()),
         within("Docker does not answer", node.containers.slot(blue)),
         within("Docker does not answer", node.containers.slot(green)),
         within("the public path does not answer", node.health.public()),
         within("the schema is not known", schema(node)),
+        within("River's schema is not known", other_lines(node)),
         within("a traffic switch would not work", node.traffic.ready()),
         within("the snapshots are not known", node.snapshots.survey(None)),
         within("the spool is not known", node.snapshots.spooled()),
@@ -182,8 +202,15 @@ async fn look(node: &Node, has_served: bool) -> Seen {
             node.database.replaced()
         ),
     );
+    let is_schema_ours = match schema {
+        Ok(Schema::At { version, .. }) => node.state.has_migrated_to(version).await,
+        Ok(Schema::NoDatabase | Schema::Empty | Schema::Unversioned) | Err(_) => Ok(true),
+    };
     Seen {
         live,
+        other_lines,
+        // Doubt is no drift.
+        is_schema_ours: is_schema_ours.unwrap_or(true),
         is_unserved: has_served && matches!(live_slot, Ok(None)),
         live_slot: live_slot.ok().flatten(),
         slots: [blue, green],
@@ -209,6 +236,17 @@ pub(crate) async fn schema(node: &Node) -> Result<Schema, Failure> {
         .schema()
         .await
         .map_err(|e| Failure::caused_by(FailureKind::Other, "the database does not answer", &e))
+}
+
+/// Where the lines of migrations are that are not the app's own.
+async fn other_lines(node: &Node) -> Result<BTreeMap<Line, Option<u64>>, Failure> {
+    let failed = |e: &dyn std::error::Error| Failure::caused_by(FailureKind::Other, "no answer", e);
+    if !node.has_database().await.map_err(|e| failed(&e))? {
+        return Ok(BTreeMap::new());
+    }
+    let lines = node.database.other_lines().await.map_err(|e| failed(&e))?;
+    let newest = |(line, ran): (Line, Vec<u64>)| (line, ran.into_iter().max());
+    Ok(lines.into_iter().map(newest).collect())
 }
 
 /// An answer, or what is not so without it, and why.

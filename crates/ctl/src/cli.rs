@@ -42,7 +42,7 @@ Environment:
 Data goes to standard output, everything else to standard error. With --output json, standard
 output is one JSON document (or JSON lines, while a rollout, a rollback or a job on snapshots runs)
 and nothing else; each document's `schema` field names its form. Questions are asked on a terminal
-only; without one, --yes is needed, and for a restore --yes-restore.";
+only; without one, --yes is needed, for a restore --yes-restore, and for `schema set` --confirm.";
 
 #[derive(Args)]
 struct Global {
@@ -68,6 +68,8 @@ enum Command {
     Rollout(commands::rollout::Rollout),
     Rollback(commands::rollback::Rollback),
     Status(commands::status::Status),
+    #[command(subcommand)]
+    Schema(commands::schema::Schema),
     #[command(subcommand)]
     Snapshot(commands::snapshot::Snapshot),
     History(commands::history::History),
@@ -109,6 +111,7 @@ async fn carry_out(command: Command, context: &Context) -> Result<(), Error> {
         Command::Rollout(rollout) => rollout.run(context).await,
         Command::Rollback(rollback) => rollback.run(context).await,
         Command::Status(status) => status.run(context).await,
+        Command::Schema(schema) => schema.run(context).await,
         Command::Snapshot(snapshot) => snapshot.run(context).await,
         Command::History(history) => history.run(context).await,
         Command::Lock(lock) => lock.run(context).await,
@@ -170,6 +173,7 @@ mod tests {
         let word = |word: &str| match word {
             "HOST:PORT" => "host:7443".to_owned(),
             "NAME" => "node-1".to_owned(),
+            "N" => "1".to_owned(),
             value if value == "ID" || value.contains(['{', '…']) => {
                 "01jzzzzzzzzzzzzzzzzzzzzzzz".to_owned()
             }

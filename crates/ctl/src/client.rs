@@ -12,7 +12,7 @@ mod status;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use togather_model::{Event, Failure, Lease, Operation, Plan, lease};
+use togather_model::{Event, Failure, Lease, Line, Operation, Plan, lease};
 use togather_proto::{
     MAX_MESSAGE_BYTES, failures_of, time,
     v1::{
@@ -63,6 +63,8 @@ pub struct History {
     pub operations: Vec<Operation>,
     /// What happened to its snapshots, newest first.
     pub snapshots: Vec<Event>,
+    /// What operators said of its schema, newest first.
+    pub schemas: Vec<Event>,
 }
 
 /// What is wanted of a node.
@@ -203,9 +205,11 @@ impl Client {
             .await?;
         let operations = wire.operations.into_iter().map(Operation::try_from);
         let snapshots = wire.snapshots.into_iter().map(Event::try_from);
+        let schemas = wire.schemas.into_iter().map(Event::try_from);
         Ok(History {
             operations: self.understand(operations.collect())?,
             snapshots: self.understand(snapshots.collect())?,
+            schemas: self.understand(schemas.collect())?,
         })
     }
 
@@ -362,6 +366,27 @@ impl Client {
         let command = self.sign(Ulid::generate(), body).await?;
         let answer = self.nodes().end_rollout(request(command)).await;
         self.answered(answer).map(drop)
+    }
+
+    /// Says what the schema of a line is; `None`: no migration ran. Returns what its bookkeeping said
+    /// before.
+    ///
+    /// # Errors
+    /// The node is another than was typed, is busy, or could not be reached.
+    pub async fn set_schema(
+        &self,
+        line: Line,
+        version: Option<u64>,
+        typed: String,
+    ) -> Result<String> {
+        let body = Body::SetSchema(v1::SetSchema {
+            line: line.to_string(),
+            version,
+            node: typed,
+        });
+        let command = self.sign(Ulid::generate(), body).await?;
+        let answer = self.nodes().set_schema(request(command)).await;
+        Ok(self.answered(answer)?.before)
     }
 
     async fn sign(&self, operation_id: Ulid, body: Body) -> Result<v1::SignedCommand> {

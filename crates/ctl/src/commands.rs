@@ -7,6 +7,7 @@ pub(crate) mod node;
 pub(crate) mod release;
 pub(crate) mod rollback;
 pub(crate) mod rollout;
+pub(crate) mod schema;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 mod walk;

@@ -1,5 +1,6 @@
 //! Release files: what goes in, checked before anything is written.
 
+pub mod lines;
 pub mod migrations;
 
 use std::path::Path;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use crate::{failure::Failure, job::JobKind, operation::OperationKind, step::Step};
+use crate::{failure::Failure, job::JobKind, line::Line, operation::OperationKind, step::Step};
 
 /// Something that happened in an operation, or to snapshots. Events of one operation are numbered
 /// from 1 without gaps, so whoever attaches again can tell that nothing was missed.
@@ -150,6 +150,17 @@ pub enum EventKind {
         took: Duration,
         /// What is true now, and what to do.
         failure: Failure,
+    },
+    /// An operator said what the schema is, whatever its bookkeeping said.
+    #[serde(rename = "schema.set")]
+    SchemaSet {
+        /// Whose migrations.
+        line: Line,
+        /// At which the schema is; `None`: none ran. Not called `version`, which events have already.
+        #[serde(rename = "schema")]
+        version: Option<u64>,
+        /// What its bookkeeping said, for people.
+        before: String,
     },
     /// Something about snapshots.
     #[serde(untagged)]

@@ -1,10 +1,10 @@
 //! What a node looked like when it was asked: the planner's only source about it.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::Digest, failure::Failure, slot::Slot};
+use crate::{digest::Digest, failure::Failure, line::Line, slot::Slot};
 
 /// A node as it was found, before anything was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Observed {
     /// says; empty: not known.
     #[serde(default)]
     pub ran: Vec<u64>,
+    /// The numbers that the tables of other lines say ran; without a line whose table is not there.
+    #[serde(default)]
+    pub other_lines: BTreeMap<Line, Vec<u64>>,
     /// The database's size in bytes, when it could be asked.
     pub database_bytes: u64,
     /// What taking and proving a snapshot takes of this machine's disk at most, in bytes.
@@ -46,6 +49,40 @@ pub struct Live {
     pub git_commit: String,
     /// The schema its code was built for.
     pub schema: u64,
+    /// And that of each other line that its release carried.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub other_lines: BTreeMap<Line, u64>,
+}
+
+impl Observed {
+    /// The newest migration of the line that ran, if any did.
+    #[must_use]
+    pub fn version(&self, line: Line) -> Option<u64> {
+        match line {
+            Line::App => self.schema.version(),
+            Line::River => self.ran(line).iter().max().copied(),
+        }
+    }
+
+    /// The migrations of the line that ran, as far as is known.
+    #[must_use]
+    pub fn ran(&self, line: Line) -> &[u64] {
+        match line {
+            Line::App => &self.ran,
+            Line::River => self.other_lines.get(&line).map_or(&[], Vec::as_slice),
+        }
+    }
+}
+
+impl Live {
+    /// What of the line its code was built for; `None`: its release says nothing about it.
+    #[must_use]
+    pub fn schema_of(&self, line: Line) -> Option<u64> {
+        match line {
+            Line::App => Some(self.schema),
+            Line::River => self.other_lines.get(&line).copied(),
+        }
+    }
 }
 
 /// The state of the database's schema.
@@ -54,7 +91,7 @@ pub struct Live {
 pub enum Schema {
     /// There is no database yet: the first deployment provisions it.
     NoDatabase,
-    /// The database holds no tables of anyone's: there is nothing to lose.
+    /// The database holds no tables of anyone's but perhaps those of other lines.
     Empty,
     /// Tables, but no migration bookkeeping, or an empty one: somebody else's database.
     Unversioned,
@@ -74,18 +111,6 @@ impl Schema {
         match self {
             Self::At { version, .. } => Some(version),
             Self::NoDatabase | Self::Empty | Self::Unversioned => None,
-        }
-    }
-
-    /// The SQL by which somebody says that the schema is whole at this version (`None`: before the
-    /// first migration), as `migrate force` of golang-migrate does.
-    #[must_use]
-    pub fn said_whole_at(version: Option<u64>) -> String {
-        match version {
-            Some(version) => format!(
-                "TRUNCATE schema_migrations; INSERT INTO schema_migrations VALUES ({version}, false);"
-            ),
-            None => "TRUNCATE schema_migrations;".into(),
         }
     }
 }

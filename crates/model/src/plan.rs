@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use crate::{digest::Digest, observed::Live, operation::OperationKind, slot::Slot, step::Step};
+use crate::{
+    digest::Digest, line::Line, observed::Live, operation::OperationKind, slot::Slot, step::Step,
+};
 
 /// Everything a deployment will do on one node. Carrying it out involves no further choices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +30,13 @@ pub struct Plan {
     pub to: Slot,
     /// The schema before, `None` without one.
     pub schema_before: Option<u64>,
-    /// The migrations that will run, by number.
+    /// The app's own migrations that will run, by number.
     pub migrations: Vec<u64>,
-    /// All fourteen steps, each to be run or skipped for a stated reason.
+    /// What will become of the other lines that the release carries.
+    #[serde(rename = "lines", default, skip_serializing_if = "Vec::is_empty")]
+    pub other_lines: Vec<PlannedLine>,
+    /// All steps, each to be run or skipped for a stated reason; without `prepare` where the release
+    /// has nothing to prepare, as in plans made before there was such a step.
     pub steps: Vec<PlannedStep>,
     /// How long the new version is watched.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
@@ -41,6 +47,18 @@ pub struct Plan {
     /// not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Digest>,
+}
+
+/// What will become of a line that is not the app's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedLine {
+    /// Whose it is.
+    pub line: Line,
+    /// Where it is before, `None`: none of it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// The migrations that will run, by number.
+    pub migrations: Vec<u64>,
 }
 
 /// One step of a plan.
@@ -60,6 +78,13 @@ impl Plan {
             .iter()
             .filter(|planned| planned.skip.is_none())
             .map(|planned| planned.step)
+    }
+
+    /// Whether a migration of any line will run.
+    #[must_use]
+    pub fn migrates(&self) -> bool {
+        let others = self.other_lines.iter();
+        !self.migrations.is_empty() || others.into_iter().any(|line| !line.migrations.is_empty())
     }
 
     /// The release is live and healthy already: every step is skipped.

@@ -1,5 +1,7 @@
 //! From what was observed and what is wanted to a plan, or to the reasons why there is none.
 
+mod schema;
+
 use std::time::Duration;
 
 use ulid::Ulid;
@@ -7,10 +9,11 @@ use ulid::Ulid;
 use crate::{
     digest::Digest,
     failure::{Failure, FailureKind},
+    line::Line,
     observed::{Observed, Schema},
     operation::OperationKind,
-    plan::{Plan, PlannedStep},
-    release::Release,
+    plan::{Plan, PlannedLine, PlannedStep},
+    release::{Migrations, Release},
     settings::{Retire, Strategy},
     slot::Slot,
     step::Step,
@@ -40,23 +43,25 @@ pub fn plan(
     strategy: &Strategy,
     request: &Request,
 ) -> Result<Plan, Vec<Failure>> {
-    let have = observed.schema.version();
-    let target = release.schema_version();
-    let migrations: Vec<u64> = release.pending(have).map(|m| m.version).collect();
+    let lines = release.lines();
+    let migrates = lines
+        .iter()
+        .any(|of| of.pending(observed.version(of.line)).next().is_some());
 
     let mut refusals = observed.problems.clone();
     refusals.extend(attestation_refusal(release, strategy));
-    refusals.extend(schema_refusals(observed, release, request.kind));
-    refusals.extend(disk_refusal(observed, strategy, !migrations.is_empty()));
-    let nothing_to_lose = matches!(observed.schema, Schema::NoDatabase | Schema::Empty);
-    let takes_snapshot = !migrations.is_empty() && !nothing_to_lose;
+    refusals.extend(schema::refusals(observed, release, request.kind));
+    refusals.extend(disk_refusal(observed, strategy, migrates));
+    let is_bare = matches!(observed.schema, Schema::NoDatabase | Schema::Empty);
+    let nothing_to_lose = is_bare && observed.other_lines.is_empty();
+    let takes_snapshot = migrates && !nothing_to_lose;
     refusals.extend(observed.no_snapshot.clone().filter(|_| takes_snapshot));
     if !refusals.is_empty() {
         return Err(refusals);
     }
 
     let already_live = observed.live_healthy
-        && migrations.is_empty()
+        && !migrates
         && observed
             .live
             .as_ref()
@@ -72,11 +77,12 @@ pub fn plan(
             | Step::Preflight
             | Step::FetchImage
             | Step::BaseServices
+            | Step::Prepare
             | Step::StartSlot
             | Step::AwaitHealthy
             | Step::SwitchTraffic
             | Step::ProveTraffic => None,
-            Step::Snapshot | Step::Rehearse | Step::Migrate if migrations.is_empty() => {
+            Step::Snapshot | Step::Rehearse | Step::Migrate if !migrates => {
                 Some("no migration is pending")
             }
             Step::Snapshot | Step::Rehearse if nothing_to_lose => {
@@ -98,26 +104,19 @@ pub fn plan(
         why.map(str::to_owned)
     };
 
+    // An agent or controller of before there was this step can read the plan of a release that has
+    // nothing to prepare.
+    let is_known = |step: &Step| *step != Step::Prepare || release.prepare.is_some();
     let steps = Step::ALL
         .into_iter()
+        .filter(is_known)
         .map(|step| PlannedStep {
             step,
             skip: skip(step),
         })
         .collect();
 
-    let mut warnings = Vec::new();
-    if release.oldest_schema.is_none() && !migrations.is_empty() && observed.live.is_some() {
-        warnings.push(format!(
-            "the release does not say which older versions run on its schema {target}; \
-             the one that is live is assumed to"
-        ));
-    }
-    if let Some(have) = have.filter(|&have| have > target) {
-        warnings.push(format!(
-            "the database stays at schema {have}; this release was built for {target}"
-        ));
-    }
+    let mut warnings = schema::warnings(observed, &lines);
     if skip(Step::Snapshot).is_none() {
         warnings.extend(too_short_for_the_snapshot(observed, strategy));
     }
@@ -139,8 +138,9 @@ pub fn plan(
             .live
             .as_ref()
             .map_or(Slot::Blue, |live| live.slot.other()),
-        schema_before: have,
-        migrations,
+        schema_before: observed.version(Line::App),
+        migrations: pending(observed, &release.app_line()),
+        other_lines: planned_lines(observed, &lines),
         steps,
         soak,
         warnings,
@@ -178,92 +178,20 @@ fn attestation_refusal(release: &Release, strategy: &Strategy) -> Option<Failure
     })
 }
 
-fn schema_refusals(observed: &Observed, release: &Release, kind: OperationKind) -> Vec<Failure> {
-    let target = release.schema_version();
-    let mut refusals = Vec::new();
-    match observed.schema {
-        Schema::NoDatabase | Schema::Empty | Schema::At { dirty: false, .. } => {}
-        Schema::Unversioned => refusals.push(
-            Failure::new(
-                FailureKind::Migration,
-                "the database has tables but no `schema_migrations` row, so it is not known which migrations it has",
-            )
-            .next("if the schema is that of migration N, say so with golang-migrate: `migrate -path DIR -database URL force N`"),
-        ),
-        Schema::At { version, dirty: true } => refusals.push(
-            Failure::new(
-                FailureKind::Migration,
-                format!("the schema is dirty: migration {version} failed half-way and nobody has put it right yet"),
-            )
-            .next(format!(
-                "finish by hand what migration {version} was to do, then say so in the database: `{}`",
-                Schema::said_whole_at(Some(version))
-            ))
-            .next("or restore the snapshot from before it: `togather-ctl snapshot list --nodes all` names it, `togather-ctl snapshot restore ID --nodes NODE` goes back to it"),
-        ),
-    }
-    refusals.extend(late_refusal(observed, release));
-    // The old version overlaps with the new schema, and would have to run on it after an undo.
-    let moves = release.pending(observed.schema.version()).next().is_some();
-    if let (true, Some(live), Some(oldest)) = (moves, &observed.live, release.oldest_schema)
-        && live.schema < oldest
-    {
-        refusals.push(
-            Failure::new(
-                FailureKind::Other,
-                format!(
-                    "version {} (schema {}) is live and does not run on schema {target}, says the release: \
-                     it would break between the migration and the switch",
-                    live.version, live.schema
-                ),
-            )
-            .next(format!("first roll out a version built for schema {oldest} or later")),
-        );
-    }
-    if let Some(have) = observed.schema.version()
-        && have > target
-        && kind == OperationKind::Deploy
-    {
-        refusals.push(
-            Failure::new(
-                FailureKind::Other,
-                format!(
-                    "the database is at schema {have}, but release {} knows migrations only up to {target}: \
-                     it is older than what the node runs",
-                    release.version
-                ),
-            )
-            .next(format!(
-                "to go back to it on purpose: `togather-ctl rollback --nodes {} --to {}`",
-                observed.node, release.version
-            )),
-        );
-    }
-    refusals
+fn pending(observed: &Observed, of: &Migrations<'_>) -> Vec<u64> {
+    let have = observed.version(of.line);
+    of.pending(have).map(|m| m.version).collect()
 }
 
-/// golang-migrate remembers one number alone: what is below it never runs, and nobody would say so.
-fn late_refusal(observed: &Observed, release: &Release) -> Option<Failure> {
-    let have = observed.schema.version()?;
-    // A release may have been made with its newest migrations only; what is older is not missing.
-    let first = observed.ran.iter().min()?;
-    let late: Vec<String> = (release.migrations.iter())
-        .filter(|m| m.version > *first && m.version <= have && !observed.ran.contains(&m.version))
-        .map(|m| m.file.clone())
-        .collect();
-    (!late.is_empty()).then(|| {
-        Failure::new(
-            FailureKind::Migration,
-            format!(
-                "the database is at schema {have}, and the release that brought it there does not have {}: \
-                 what is below the schema would never run",
-                late.join(", ")
-            ),
-        )
-        .next(format!(
-            "give it a number above {have}, and create the release anew"
-        ))
-    })
+fn planned_lines(observed: &Observed, lines: &[Migrations<'_>]) -> Vec<PlannedLine> {
+    let others = lines.iter().filter(|of| of.line != Line::App);
+    others
+        .map(|of| PlannedLine {
+            line: of.line,
+            before: observed.version(of.line),
+            migrations: pending(observed, of),
+        })
+        .collect()
 }
 
 fn disk_refusal(observed: &Observed, strategy: &Strategy, snapshot: bool) -> Option<Failure> {

@@ -3,11 +3,16 @@
 //! A release travels as one file whose bytes name it: its id is their SHA-256. Nodes keep the bytes
 //! as they came, so the id can be checked anywhere, at any time.
 
-use std::collections::BTreeSet;
+mod lines;
+mod prepare;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    lines::{Migrations, OtherLine},
+    prepare::{Expected, Prepare},
+};
 use crate::{digest::Digest, image_reference::ImageReference};
 
 /// The `schema` field of a release file.
@@ -35,6 +40,13 @@ pub struct Release {
     /// `None`: the release makes no such statement, and any older version is assumed to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_schema: Option<u64>,
+    /// Migrations that are not the app's own. Those that run before the app's come in this order, and
+    /// so do those that run after them.
+    #[serde(rename = "lines", default, skip_serializing_if = "Vec::is_empty")]
+    pub other_lines: Vec<OtherLine>,
+    /// What must be done once after the migrations, before the new container starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepare: Option<Prepare>,
     /// Commands run inside the new container before it gets traffic.
     pub hooks: Vec<Hook>,
     /// When the image was built.
@@ -165,13 +177,7 @@ impl Release {
     /// The schema the database has after this release: its newest migration, 0 if it has none.
     #[must_use]
     pub fn schema_version(&self) -> u64 {
-        self.migrations.last().map_or(0, |last| last.version)
-    }
-
-    /// The migrations a database at this schema version still lacks.
-    pub fn pending(&self, schema: Option<u64>) -> impl Iterator<Item = &Migration> {
-        let have = schema.unwrap_or(0);
-        self.migrations.iter().filter(move |m| m.version > have)
+        self.app_line().schema_version()
     }
 
     /// What an attestation signs: commit and digest, a line each.
@@ -199,16 +205,11 @@ impl Release {
         if let Image::Registry { repository, .. } = &self.image {
             check_repository(repository)?;
         }
-        let versions: BTreeSet<u64> = self.migrations.iter().map(|m| m.version).collect();
-        if versions.len() != self.migrations.len()
-            || !self.migrations.is_sorted_by_key(|m| m.version)
-            || versions.first() == Some(&0)
-            || versions.last().is_some_and(|&v| i64::try_from(v).is_err())
-        {
-            return invalid(
-                "migrations",
-                "numbers must be positive, unique and ascending",
-            );
+        if let Some((field, rule)) = self.wrong_lines() {
+            return invalid(field, &rule);
+        }
+        if let Some(rule) = self.prepare.as_ref().and_then(Prepare::wrong) {
+            return invalid("prepare", rule);
         }
         if self.hooks.iter().any(|hook| hook.command.is_empty()) {
             return invalid("hooks", "a hook needs a command");

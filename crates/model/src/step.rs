@@ -1,4 +1,4 @@
-//! The fourteen steps of a deployment, and what takes each of them back.
+//! The fifteen steps of a deployment, and what takes each of them back.
 
 use std::fmt;
 
@@ -22,6 +22,8 @@ pub enum Step {
     Rehearse,
     /// The pending migrations run on the live database.
     Migrate,
+    /// What the release must have done once is done, in a container of its own that gets no traffic.
+    Prepare,
     /// The new version's container starts in the idle slot.
     StartSlot,
     /// The new version answers healthy, with the expected commit, several times in a row.
@@ -58,7 +60,7 @@ pub enum Undo {
 
 impl Step {
     /// All steps, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::VerifyRelease,
         Self::Preflight,
         Self::FetchImage,
@@ -66,6 +68,7 @@ impl Step {
         Self::Snapshot,
         Self::Rehearse,
         Self::Migrate,
+        Self::Prepare,
         Self::StartSlot,
         Self::AwaitHealthy,
         Self::RunHooks,
@@ -83,6 +86,7 @@ impl Step {
             | Self::Preflight
             | Self::FetchImage
             | Self::BaseServices
+            | Self::Prepare
             | Self::AwaitHealthy
             | Self::RunHooks
             | Self::ProveTraffic
@@ -106,6 +110,7 @@ impl Step {
             Self::Snapshot => "snapshot",
             Self::Rehearse => "rehearse",
             Self::Migrate => "migrate",
+            Self::Prepare => "prepare",
             Self::StartSlot => "start_slot",
             Self::AwaitHealthy => "await_healthy",
             Self::RunHooks => "run_hooks",

@@ -20,6 +20,7 @@ impl Body {
             Self::RestoreSnapshot(_) => method::RESTORE_SNAPSHOT,
             Self::UndoRestore(_) => method::UNDO_RESTORE,
             Self::PruneSnapshots(_) => method::PRUNE_SNAPSHOTS,
+            Self::SetSchema(_) => method::SET_SCHEMA,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Plans, operations and the live release.
 
+use std::collections::BTreeMap;
+
 use togather_model::{
-    Digest, Live, Operation, OperationKind, OperationState, Plan, PlannedStep, Slot, Step,
+    Digest, Line, Live, Operation, OperationKind, OperationState, Plan, PlannedLine, PlannedStep,
+    Slot, Step,
 };
 
 use crate::{
@@ -18,8 +21,22 @@ impl From<Live> for v1::Live {
             version: live.version,
             git_commit: live.git_commit,
             schema: live.schema,
+            other_lines: live.other_lines.into_iter().map(line_schema).collect(),
         }
     }
+}
+
+fn line_schema((line, version): (Line, u64)) -> v1::LineSchema {
+    v1::LineSchema {
+        line: line.to_string(),
+        version: Some(version),
+    }
+}
+
+/// A line that an agent of a later version knows is none of ours.
+fn read_lines(wire: Vec<v1::LineSchema>) -> BTreeMap<Line, u64> {
+    let read = |of: v1::LineSchema| Some((of.line.parse().ok()?, of.version?));
+    wire.into_iter().filter_map(read).collect()
 }
 
 impl TryFrom<v1::Live> for Live {
@@ -32,6 +49,7 @@ impl TryFrom<v1::Live> for Live {
             version: wire.version,
             git_commit: wire.git_commit,
             schema: wire.schema,
+            other_lines: read_lines(wire.other_lines),
         })
     }
 }
@@ -53,6 +71,7 @@ impl From<Plan> for v1::Plan {
             soak: Some(time::duration(plan.soak)),
             warnings: plan.warnings,
             configuration: plan.configuration.map(|id| id.to_string()),
+            other_lines: plan.other_lines.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -76,6 +95,29 @@ impl TryFrom<v1::Plan> for Plan {
             soak: time::read_duration("soak", wire.soak)?,
             warnings: wire.warnings,
             configuration: read_digest("configuration", wire.configuration.as_deref())?,
+            other_lines: read_all("other_lines", wire.other_lines)?,
+        })
+    }
+}
+
+impl From<PlannedLine> for v1::PlannedLine {
+    fn from(planned: PlannedLine) -> Self {
+        Self {
+            line: planned.line.to_string(),
+            before: planned.before,
+            migrations: planned.migrations,
+        }
+    }
+}
+
+impl TryFrom<v1::PlannedLine> for PlannedLine {
+    type Error = WireError;
+
+    fn try_from(wire: v1::PlannedLine) -> Result<Self, WireError> {
+        Ok(Self {
+            line: parse("line", &wire.line)?,
+            before: wire.before,
+            migrations: wire.migrations,
         })
     }
 }

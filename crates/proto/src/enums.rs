@@ -79,6 +79,7 @@ same_variants!(Step {
     Snapshot,
     Rehearse,
     Migrate,
+    Prepare,
     StartSlot,
     AwaitHealthy,
     RunHooks,

@@ -93,6 +93,15 @@ impl From<EventKind> for wire::Kind {
                 interrupted: interrupted.map_or(0, step_number),
             }),
             EventKind::Warning { message } => Self::Warning(wire::Warning { message }),
+            EventKind::SchemaSet {
+                line,
+                version,
+                before,
+            } => Self::SchemaSet(wire::SchemaSet {
+                line: line.to_string(),
+                version,
+                before,
+            }),
             EventKind::Completed { took } => Self::Completed(wire::Completed {
                 took: Some(duration(took)),
             }),
@@ -220,6 +229,11 @@ impl TryFrom<wire::Kind> for EventKind {
             },
             wire::Kind::Warning(event) => Self::Warning {
                 message: event.message,
+            },
+            wire::Kind::SchemaSet(event) => Self::SchemaSet {
+                line: parse("line", &event.line)?,
+                version: event.version,
+                before: event.before,
             },
             wire::Kind::Completed(event) => Self::Completed {
                 took: took(event.took)?,

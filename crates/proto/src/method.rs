@@ -40,9 +40,11 @@ pub const RENEW_LEASE: &str = "/togather.fleet.v1.NodeService/RenewLease";
 pub const RELEASE_LEASE: &str = "/togather.fleet.v1.NodeService/ReleaseLease";
 /// Says that a rollout is over.
 pub const END_ROLLOUT: &str = "/togather.fleet.v1.NodeService/EndRollout";
+/// Says what the schema is.
+pub const SET_SCHEMA: &str = "/togather.fleet.v1.NodeService/SetSchema";
 
 /// All of them.
-pub const ALL: [&str; 20] = [
+pub const ALL: [&str; 21] = [
     PLAN,
     DEPLOY,
     ROLLBACK,
@@ -63,4 +65,5 @@ pub const ALL: [&str; 20] = [
     RENEW_LEASE,
     RELEASE_LEASE,
     END_ROLLOUT,
+    SET_SCHEMA,
 ];

@@ -2,13 +2,17 @@
 //! by the name of its field.
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use proptest::{collection::vec, option, prelude::*};
 use prost::Message;
 use togather_model::{
-    Digest, Event, EventKind, Failure, FailureKind, JobKind, Lease, Live, Operation, OperationKind,
-    OperationState, Plan, PlannedStep, Schema, Slot, SnapshotEvent, Step, Timestamp, Ulid,
+    Digest, Event, EventKind, Failure, FailureKind, JobKind, Lease, Line, Live, Operation,
+    OperationKind, OperationState, Plan, PlannedLine, PlannedStep, Schema, Slot, SnapshotEvent,
+    Step, Timestamp, Ulid,
 };
 use togather_proto::{DESCRIPTORS, WireError, failure_of, method, to_status, v1};
 
@@ -66,11 +70,25 @@ prop_compose! {
     }
 }
 
+fn of_river(version: Option<u64>) -> BTreeMap<Line, u64> {
+    version
+        .map(|version| (Line::River, version))
+        .into_iter()
+        .collect()
+}
+
+prop_compose! {
+    fn planned_line()(before: Option<u64>, migrations in vec(any::<u64>(), 0..4)) -> PlannedLine {
+        PlannedLine { line: Line::River, before, migrations }
+    }
+}
+
 prop_compose! {
     fn live()(
         slot in slot(), release in digest(), version: String, git_commit: String, schema: u64,
+        other_lines in option::of(any::<u64>()).prop_map(of_river),
     ) -> Live {
-        Live { slot, release, version, git_commit, schema }
+        Live { slot, release, version, git_commit, schema, other_lines }
     }
 }
 
@@ -81,11 +99,12 @@ prop_compose! {
         to in slot(), schema_before: Option<u64>, migrations in vec(any::<u64>(), 0..4),
         steps in vec((step(), any::<Option<String>>()), 0..15), soak in duration(),
         (warnings, configuration) in (vec(any::<String>(), 0..3), option::of(digest())),
+        other_lines in vec(planned_line(), 0..2),
     ) -> Plan {
         let steps = steps.into_iter().map(|(step, skip)| PlannedStep { step, skip }).collect();
         Plan {
             operation_id, kind, node, release, version, git_commit, from, to, schema_before,
-            migrations, steps, soak, warnings, configuration,
+            migrations, other_lines, steps, soak, warnings, configuration,
         }
     }
 }
@@ -125,6 +144,11 @@ fn event_kind() -> impl Strategy<Value = EventKind> {
                 took,
                 failure,
             }
+        }),
+        (option::of(any::<u64>()), text()).prop_map(|(version, before)| EventKind::SchemaSet {
+            line: Line::River,
+            version,
+            before,
         }),
         step().prop_map(|step| EventKind::UndoStarted { step }),
         (step(), duration(), text()).prop_map(|(step, took, note)| EventKind::UndoDone {

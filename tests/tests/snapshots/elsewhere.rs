@@ -20,7 +20,7 @@ use togather_agent::{
     database::{Database, DatabaseSettings, Postgres, replaced_name, scratch_name},
     snapshots::{Dumps, Manifest, Programs, SnapshotError, Snapshots},
 };
-use togather_model::Ulid;
+use togather_model::{Line, Ulid};
 
 use crate::{
     EVERYTHING, Shelf, new_id,
@@ -473,7 +473,9 @@ async fn who_is_no_superuser_can_take_prove_and_restore() {
         )
         .replace("vector(3)", "float8[]")
         .replace("::vector", "");
-    let migrated = postgres.migrate(&[migration(4, &plain)], &|_| ()).await;
+    let migrated = postgres
+        .migrate(Line::App, &[migration(4, &plain)], &|_| ())
+        .await;
     migrated.unwrap();
     let mut session = PgConnection::connect(&url).await.unwrap();
     let grant = format!("CREATE ROLE {visitor} LOGIN; GRANT SELECT ON days TO {visitor}");

@@ -13,6 +13,7 @@ use togather_agent::{
     database::{Database, DatabaseSettings, Postgres, scratch_name},
     snapshots::{Dumps, SnapshotError, Snapshots},
 };
+use togather_model::Line;
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -111,7 +112,10 @@ impl Older {
         let domain = "CREATE DOMAIN word AS text NOT NULL CHECK (VALUE <> ''); \
                       ALTER TABLE places ADD COLUMN alias word DEFAULT 'none'";
         let migrations = [migration(4, &everything), migration(5, domain)];
-        postgres.migrate(&migrations, &|_| ()).await.unwrap();
+        postgres
+            .migrate(Line::App, &migrations, &|_| ())
+            .await
+            .unwrap();
         let keep = tempfile::tempdir().unwrap();
         let folder = keep.path().join("snapshots");
         let exec = shared(DockerExec(database.server.container.clone()));

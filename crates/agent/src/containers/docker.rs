@@ -5,11 +5,13 @@ mod base;
 mod connection;
 mod container;
 mod create;
+mod errand;
 mod exec;
 mod images;
 mod labels;
 mod one_shot;
 mod platform;
+mod programs;
 mod pull;
 mod slots;
 mod tail;
@@ -22,7 +24,8 @@ use tokio::sync::OnceCell;
 
 use self::connection::Connection;
 use super::{
-    App, Compose, Containers, ContainersError, Engine, Finished, Registries, SlotContainer,
+    App, Compose, Containers, ContainersError, Engine, Errand, ErrandEnd, Finished, Registries,
+    SlotContainer,
 };
 use crate::progress::Say;
 
@@ -158,6 +161,22 @@ impl Containers for Docker {
         timeout: Duration,
     ) -> Result<Finished, ContainersError> {
         self.run(&slots::name(slot), command, timeout).await
+    }
+
+    async fn missing_programs(
+        &self,
+        image: &Image,
+        programs: &[String],
+    ) -> Result<Vec<String>, ContainersError> {
+        self.missing_from(&image.reference(), programs).await
+    }
+
+    async fn run_errand(&self, errand: &Errand) -> Result<ErrandEnd, ContainersError> {
+        self.carry_out(errand).await
+    }
+
+    fn app_role(&self) -> Option<String> {
+        self.role_of_app()
     }
 
     async fn logs(&self, slot: Slot, lines: usize) -> Result<String, ContainersError> {

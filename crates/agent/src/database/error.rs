@@ -45,6 +45,9 @@ pub enum DatabaseError {
     /// The bookkeeping of migrations is not as golang-migrate leaves it.
     #[error("the table schema_migrations cannot be made sense of: {0}")]
     Bookkeeping(String),
+    /// River's bookkeeping is asked for, and is not there.
+    #[error("there is no table river_migration: River's migrations never ran in this database")]
+    NoRiver,
     /// For stand-ins in tests.
     #[error("{0}")]
     Other(String),
@@ -134,6 +137,7 @@ impl DatabaseError {
             | Self::Unreachable { .. }
             | Self::Broken { .. }
             | Self::Bookkeeping(_)
+            | Self::NoRiver
             | Self::Other(_) => None,
         }
     }
@@ -150,9 +154,11 @@ impl DatabaseError {
         match self {
             Self::Refused { source, .. } => source.ends_session(),
             Self::Broken { .. } => true,
-            Self::Address(_) | Self::Unreachable { .. } | Self::Bookkeeping(_) | Self::Other(_) => {
-                false
-            }
+            Self::Address(_)
+            | Self::Unreachable { .. }
+            | Self::Bookkeeping(_)
+            | Self::NoRiver
+            | Self::Other(_) => false,
         }
     }
 }

@@ -56,6 +56,20 @@ impl Postgres {
         Ok(otherwise)
     }
 
+    pub(super) async fn let_into_scratch(
+        &self,
+        operation: Ulid,
+        role: &str,
+    ) -> Result<(), DatabaseError> {
+        let grant = format!(
+            "GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}",
+            quoted(&scratch_name(operation)),
+            quoted(role)
+        );
+        let doing = "the app's role could not be let into the scratch database";
+        run(&mut self.aside().await?, doing, grant).await
+    }
+
     pub(super) async fn drop_scratch_database(&self, operation: Ulid) -> Result<(), DatabaseError> {
         drop_database(&mut self.aside().await?, &scratch_name(operation)).await?;
         self.drop_stand_ins(operation).await

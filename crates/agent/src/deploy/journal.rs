@@ -128,6 +128,7 @@ impl Progress {
                 | EventKind::UndoFailed { .. }
                 | EventKind::Resumed { .. }
                 | EventKind::Warning { .. }
+                | EventKind::SchemaSet { .. }
                 | EventKind::Snapshot(_) => {}
             }
         }

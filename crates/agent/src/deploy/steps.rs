@@ -1,4 +1,4 @@
-//! The fourteen steps: one short function each. Each may be run twice, and returns what it found
+//! The steps: one short function each; those around the migrations have files of their own. Each may be run twice, and returns what it found
 //! or made, for people.
 
 use togather_model::{
@@ -14,7 +14,6 @@ use super::{
 use crate::{
     containers::App,
     health::{Answer, HealthError},
-    migrations::MigrationError,
     snapshots::{Reason, Wanted},
 };
 
@@ -24,11 +23,12 @@ impl Deployment<'_> {
         match step {
             Step::VerifyRelease => self.verify_release(),
             Step::Preflight => self.preflight().await,
-            Step::FetchImage => self.fetch_image().await,
+            Step::FetchImage => self.fetch_and_look_into().await,
             Step::BaseServices => self.base_services().await,
             Step::Snapshot => self.snapshot().await,
             Step::Rehearse => self.rehearse().await,
             Step::Migrate => self.migrate().await,
+            Step::Prepare => self.prepare().await,
             Step::StartSlot => self.start_slot().await,
             Step::AwaitHealthy => {
                 self.await_healthy_in(self.plan.to, &self.plan.git_commit)
@@ -65,7 +65,10 @@ impl Deployment<'_> {
         };
         let again = planner::plan(&observed, self.release, &self.node.strategy, &request);
         let again = again.map_err(|mut refusals| refusals.swap_remove(0))?;
-        if again.from != self.plan.from || again.migrations != self.plan.migrations {
+        if again.from != self.plan.from
+            || again.migrations != self.plan.migrations
+            || again.other_lines != self.plan.other_lines
+        {
             return Err(Failure::new(
                 FailureKind::Other,
                 "the node changed after it was planned for",
@@ -155,84 +158,6 @@ impl Deployment<'_> {
             proven.dump,
             proven.bytes >> 10
         ))
-    }
-
-    async fn rehearse(&self) -> Result<String, Failure> {
-        let (say, heard) = signs_of_life();
-        let work = async move {
-            let migrations = &self.release.migrations;
-            let on_file = |file: &str| say(file.to_owned());
-            let database = &self.node.database;
-            database
-                .rehearse(self.operation.id, migrations, &on_file)
-                .await
-        };
-        let (rehearsed, ()) = tokio::join!(work, self.write_down(Step::Rehearse, heard));
-        let rehearsed = rehearsed.map_err(|e| match e.is_the_migrations() {
-            true => Failure::caused_by(
-                FailureKind::Migration,
-                "a migration failed in the rehearsal; production was not touched",
-                &e,
-            )
-            .next("mend the migration and create a new release"),
-            false => Failure::caused_by(
-                FailureKind::Other,
-                "the rehearsal was not carried out; production was not touched",
-                &e,
-            )
-            .next("look at the database's logs on the node, and run the command again"),
-        })?;
-        self.drop_the_scratch().await?;
-        Ok(format!(
-            "{} migrations ran on the restored copy",
-            rehearsed.files.len()
-        ))
-    }
-
-    async fn migrate(&self) -> Result<String, Failure> {
-        let (say, heard) = signs_of_life();
-        let work = async move {
-            let migrations = &self.release.migrations;
-            let on_file = |file: &str| say(file.to_owned());
-            self.node.database.migrate(migrations, &on_file).await
-        };
-        let (migrated, ()) = tokio::join!(work, self.write_down(Step::Migrate, heard));
-        let migrated = migrated.map_err(|e| self.migration_failed(&e))?;
-        Ok(format!(
-            "{} ran, the schema is at {}",
-            migrated.files.len(),
-            migrated
-                .version
-                .map_or_else(|| "none".into(), |v| v.to_string())
-        ))
-    }
-
-    fn migration_failed(&self, error: &MigrationError) -> Failure {
-        if !error.is_the_migrations() {
-            let what = "the migrations were not all run";
-            return Failure::caused_by(FailureKind::Other, what, error)
-                .next("the version before serves on; look at the database's logs on the node, and run the command again");
-        }
-        let mut failure = Failure::caused_by(FailureKind::Migration, "a migration failed", error)
-            .next("the version before serves on");
-        let MigrationError::Failed {
-            aftermath: Some(aftermath),
-            ..
-        } = error
-        else {
-            return failure;
-        };
-        failure
-            .next
-            .extend(aftermath.ways_out(self.node.database.live_name()));
-        let is_snapshotted = self.plan.to_run().any(|step| step == Step::Snapshot);
-        if is_snapshotted && failure.next.len() > 1 {
-            failure = failure.next(format!(
-                "or go back to the snapshot from before it: `togather-ctl snapshot restore {} --nodes {}`",
-                self.operation.id, self.node.name
-            ));
-        }
-        failure
     }
 
     async fn start_slot(&self) -> Result<String, Failure> {
@@ -442,7 +367,7 @@ impl Deployment<'_> {
         ))
     }
 
-    async fn drop_the_scratch(&self) -> Result<(), Failure> {
+    pub(super) async fn drop_the_scratch(&self) -> Result<(), Failure> {
         let dropped = self.node.database.drop_scratch(self.operation.id).await;
         dropped.map_err(|e| {
             Failure::caused_by(

@@ -68,7 +68,22 @@ async fn a_deployment_that_nothing_disturbs_is_done() {
         };
         Some(step)
     });
-    assert!(done.eq(Step::ALL), "all fourteen steps, in order");
+    assert!(done.eq(Step::ALL), "all steps, in order");
+}
+
+#[tokio::test]
+async fn a_program_that_the_image_lacks_is_found_out_before_anything_is_changed() {
+    let world = World::with_one_version_live(OLD).await;
+    world.lose_the_program("sync");
+    assert_eq!(world.deploy().await, Some(OperationState::Undone));
+    let events = world.events().await;
+    let began = |step: Step| {
+        let begins = |event: &togather_model::Event| matches!(event.kind, EventKind::StepStarted { step: s } if s == step);
+        events.iter().any(begins)
+    };
+    assert!(began(Step::FetchImage));
+    assert!(!began(Step::BaseServices) && !began(Step::Snapshot));
+    assert_on_one_known_version(&world, OperationState::Undone, "no such program");
 }
 
 #[tokio::test]

@@ -103,7 +103,8 @@ impl Gate {
             | Body::AcquireLease(_)
             | Body::RenewLease(_)
             | Body::ReleaseLease(_)
-            | Body::EndRollout(_) => Ok(false),
+            | Body::EndRollout(_)
+            | Body::SetSchema(_) => Ok(false),
         }
     }
 }

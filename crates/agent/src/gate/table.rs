@@ -32,9 +32,10 @@ pub fn need_of(path: &str) -> Option<Need> {
         | method::RELEASE_LEASE
         | method::END_ROLLOUT => Need::Signed(Permission::Deploy),
         method::CREATE_SNAPSHOT | method::VERIFY_SNAPSHOT => Need::Signed(Permission::Snapshot),
-        method::RESTORE_SNAPSHOT | method::UNDO_RESTORE | method::PRUNE_SNAPSHOTS => {
-            Need::Signed(Permission::Administer)
-        }
+        method::RESTORE_SNAPSHOT
+        | method::UNDO_RESTORE
+        | method::PRUNE_SNAPSHOTS
+        | method::SET_SCHEMA => Need::Signed(Permission::Administer),
         _ => return None,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use togather_model::{Digest, Migration, Schema};
+use togather_model::{Digest, Line, Migration};
 
 use super::statements::Statements;
 use crate::database::DatabaseError;
@@ -31,6 +31,14 @@ pub enum MigrationError {
     Dirty {
         /// The migration that failed.
         version: u64,
+    },
+    /// A file of a line whose files run each in one transaction.
+    #[error(
+        "{file} ends transactions itself; a file of River's runs in one, together with its row in river_migration"
+    )]
+    EndsTransactions {
+        /// The file's name.
+        file: String,
     },
     /// A file failed.
     #[error("{file}{place} failed{}{}", tried(*.retries), left(aftermath.as_ref()))]
@@ -95,6 +103,17 @@ pub enum Aftermath {
         /// The catalogue's fingerprint, before and after.
         fingerprint: Digest,
     },
+    /// The file ran in one transaction, which PostgreSQL took back: the line is where it was.
+    RolledBack {
+        /// Whose file it was.
+        line: Line,
+        /// Where the line is; `None`: none of it ran before.
+        version: Option<u64>,
+        /// The catalogue's fingerprint before.
+        fingerprint: Digest,
+        /// Why it is not proven that nothing remains; `None`: it is.
+        doubt: Option<String>,
+    },
     /// Changed, or nobody can tell: the version is left dirty.
     Dirty {
         /// The version of the file that failed.
@@ -111,24 +130,22 @@ pub enum Aftermath {
 }
 
 impl Aftermath {
-    /// What somebody can do about it, each by hand; nothing where nothing is left to do.
+    /// What somebody can do about it on this node, each by hand; nothing where nothing is left to do.
     #[must_use]
-    pub fn ways_out(&self, database: &str) -> Vec<String> {
+    pub fn ways_out(&self, node: &str) -> Vec<String> {
         let Self::Dirty {
             version, before, ..
         } = self
         else {
             return vec![];
         };
-        let says = |version| Schema::said_whole_at(version);
+        let before = before.unwrap_or(0);
         vec![
             format!(
-                "finish by hand what the file was to do, then say so in the database {database}: `{}`",
-                says(Some(*version))
+                "finish by hand what the file was to do, then say so: `togather-ctl schema set {version} --nodes {node}`"
             ),
             format!(
-                "or take back what remains of it, then say so in the database {database}: `{}`",
-                says(*before)
+                "or take back what remains of it, then say so: `togather-ctl schema set {before} --nodes {node}`"
             ),
         ]
     }
@@ -148,6 +165,26 @@ impl fmt::Display for Aftermath {
                 match version {
                     Some(version) => write!(f, "the schema is at {version}, clean"),
                     None => f.write_str("the schema is without migrations, as before"),
+                }
+            }
+            Self::RolledBack {
+                line,
+                version,
+                fingerprint,
+                doubt,
+            } => {
+                let at = match version {
+                    Some(version) => format!("{} is at {version}", line.schema()),
+                    None => format!("{} is not there, as before", line.schema()),
+                };
+                match doubt {
+                    None => write!(
+                        f,
+                        "nothing of it remains (the catalogue is proven to be as it was: {fingerprint}), and {at}"
+                    ),
+                    Some(doubt) => {
+                        write!(f, "its transaction was taken back, so {at}; but {doubt}")
+                    }
                 }
             }
             Self::Dirty {
@@ -213,7 +250,10 @@ impl MigrationError {
     pub const fn is_the_migrations(&self) -> bool {
         matches!(
             self,
-            Self::Failed { .. } | Self::Dirty { .. } | Self::Other(_)
+            Self::Failed { .. }
+                | Self::Dirty { .. }
+                | Self::EndsTransactions { .. }
+                | Self::Other(_)
         )
     }
 
@@ -234,6 +274,7 @@ impl MigrationError {
                 | DatabaseError::Unreachable { .. }
                 | DatabaseError::Broken { .. }
                 | DatabaseError::Bookkeeping(_)
+                | DatabaseError::NoRiver
                 | DatabaseError::Other(_)) => Box::new(error),
             },
         }

@@ -134,9 +134,15 @@ impl DeploymentService for Shared {
             false => Ok(vec![]),
         };
         let snapshots = snapshots.map_err(|e| unreadable(&e))?;
+        let schemas = match everything {
+            true => state.schema_events(limit).await,
+            false => Ok(vec![]),
+        };
+        let schemas = schemas.map_err(|e| unreadable(&e))?;
         Ok(Response::new(v1::HistoryResponse {
             operations: operations.into_iter().map(Into::into).collect(),
             snapshots: snapshots.into_iter().map(Into::into).collect(),
+            schemas: schemas.into_iter().map(Into::into).collect(),
         }))
     }
 

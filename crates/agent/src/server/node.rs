@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use togather_model::{Digest, Slot, lease};
+use togather_model::{Digest, Line, Slot, lease};
 use togather_proto::{
     WireError, method, time, to_status,
     v1::{self, command::Body, node_service_server::NodeService},
@@ -13,6 +13,7 @@ use super::{Shared, ahead, misplaced, not_understood, read_id, read_proof, snaps
 use crate::{
     health::{Answer, Check},
     leases,
+    operations::Said,
     progress::Progress,
     snapshots::ConditionalWrites,
     state::RolloutRecord,
@@ -64,6 +65,7 @@ impl NodeService for Shared {
                 .into_iter()
                 .map(fetch)
                 .collect(),
+            other_lines: status.other_lines.into_iter().map(line).collect(),
         }))
     }
 
@@ -149,6 +151,26 @@ impl NodeService for Shared {
         }
         Ok(Response::new(v1::EndRolloutResponse {}))
     }
+
+    async fn set_schema(
+        &self,
+        request: Request<v1::SignedCommand>,
+    ) -> Result<Response<v1::SetSchemaResponse>, Status> {
+        let order = self.admit(request, method::SET_SCHEMA).await?;
+        let Body::SetSchema(wanted) = order.body else {
+            return Err(misplaced());
+        };
+        let said = Said {
+            id: order.operation_id,
+            operator: order.operator,
+            line: read_id("line", &wanted.line)?,
+            version: wanted.version,
+            node: wanted.node,
+        };
+        let before = self.0.operations.set_schema(said).await;
+        let before = before.map_err(|failure| to_status(&failure))?;
+        Ok(Response::new(v1::SetSchemaResponse { before }))
+    }
 }
 
 fn fetch((image, progress): (String, Progress)) -> v1::ImageFetch {
@@ -179,6 +201,13 @@ fn record(record: RolloutRecord) -> v1::RolloutRecord {
         }),
         created_at: Some(time::timestamp(record.created_at)),
         ending: record.ending,
+    }
+}
+
+fn line((line, version): (Line, Option<u64>)) -> v1::LineSchema {
+    v1::LineSchema {
+        line: line.to_string(),
+        version,
     }
 }
 

@@ -341,6 +341,7 @@ fn every_body() -> Vec<Body> {
         Body::Rollback(v1::Rollback::default()),
         Body::LoadImage(v1::LoadImage::default()),
         Body::FetchImage(v1::FetchImage::default()),
+        Body::SetSchema(v1::SetSchema::default()),
         acquire(Ulid::generate()),
         Body::RenewLease(v1::RenewLease::default()),
         Body::ReleaseLease(v1::ReleaseLease::default()),
@@ -405,6 +406,7 @@ impl Client {
             method::RENEW_LEASE => nodes.renew_lease(signed).await.map(drop),
             method::RELEASE_LEASE => nodes.release_lease(signed).await.map(drop),
             method::END_ROLLOUT => nodes.end_rollout(signed).await.map(drop),
+            method::SET_SCHEMA => nodes.set_schema(signed).await.map(drop),
             other => panic!("{other} takes no command"),
         }
     }

@@ -122,6 +122,22 @@ impl State {
             .collect()
     }
 
+    /// What operators said of the schema, newest first.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn schema_events(&self, limit: u32) -> Result<Vec<Event>, StateError> {
+        let rows = sqlx::query(
+            "SELECT json FROM event WHERE name GLOB 'schema.*' ORDER BY number DESC LIMIT ?",
+        )
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| from_json("event", row.get(0)))
+            .collect()
+    }
+
     /// The event that says that snapshots are overdue, unless that is over.
     ///
     /// # Errors

@@ -165,6 +165,21 @@ impl State {
         ids.map(|id| parse("digest", id)).collect()
     }
 
+    /// Whether a deployment set out to bring the app's schema to this version, however it ended.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn has_migrated_to(&self, version: u64) -> Result<bool, StateError> {
+        let found = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM operation, json_each(operation.plan, '$.migrations') AS ran \
+             WHERE ran.value = ?)",
+        )
+        .bind(i64::try_from(version).unwrap_or(i64::MAX))
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(found)
+    }
+
     /// The releases that served here, newest first, each once.
     ///
     /// # Errors

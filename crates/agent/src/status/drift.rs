@@ -33,6 +33,7 @@ pub(super) fn find(
             "the schema is dirty: migration {version} failed half-way, and nothing is deployed until that is put right"
         ));
     }
+    drift.extend(of_schema(seen));
     if let Ok(survey) = &seen.snapshots {
         drift.extend(survey.unreadable.iter().cloned());
         drift.extend(survey.foreign_remark());
@@ -58,6 +59,37 @@ pub(super) fn find(
         drift.extend(of_version(seen, slot, health));
     }
     drift
+}
+
+/// What the live version was built for, against what there is. After a rollback the schema is newer,
+/// as it must be; then a release that served here has left it so.
+fn of_schema(seen: &Seen) -> Option<String> {
+    let live = seen.live.as_ref().ok()?.as_ref()?;
+    let version = &live.version;
+    if let Ok(Schema::At {
+        version: have,
+        dirty: false,
+    }) = seen.schema
+    {
+        let built_for = live.schema;
+        let is_told = built_for > 0;
+        if is_told && (have < built_for || have > built_for && !seen.is_schema_ours) {
+            return Some(format!(
+                "{version} was built for schema {built_for}, but the database is at {have}, where no \
+                 deployment has brought it: see what changed it before the next rollout"
+            ));
+        }
+    }
+    let lines = seen.other_lines.as_ref().ok()?;
+    live.other_lines.iter().find_map(|(line, built_for)| {
+        let have = lines.get(line).copied().flatten().unwrap_or(0);
+        (have < *built_for).then(|| {
+            format!(
+                "{version} was built for {} {built_for}, but the database is at {have}",
+                line.schema()
+            )
+        })
+    })
 }
 
 fn of_slot(
@@ -117,7 +149,7 @@ fn of_version(seen: &Seen, slot: Slot, health: Option<&Result<Answer, Silence>>)
 mod tests {
     use std::time::Duration;
 
-    use togather_model::{Digest, Live};
+    use togather_model::{Digest, Line, Live};
 
     use super::*;
     use crate::snapshots::Survey;
@@ -152,6 +184,7 @@ mod tests {
                 version: "2.0.0".into(),
                 git_commit: "c0ffee0c0ffee".into(),
                 schema: 2,
+                other_lines: [(Line::River, 6)].into(),
             })),
             live_slot: Some(Slot::Green),
             is_unserved: false,
@@ -164,11 +197,20 @@ mod tests {
                 version: 2,
                 dirty: false,
             }),
+            other_lines: Ok([(Line::River, Some(6))].into()),
+            is_schema_ours: true,
             switchable: Ok(()),
             snapshots: Ok(Survey::default()),
             spooled: Ok(vec![]),
             replaced: Ok(vec![]),
         }
+    }
+
+    fn at(version: u64) -> Result<Schema, Silence> {
+        Ok(Schema::At {
+            version,
+            dirty: false,
+        })
     }
 
     fn found(change: impl FnOnce(&mut Seen)) -> Vec<String> {
@@ -181,6 +223,8 @@ mod tests {
     #[test]
     fn a_node_that_is_as_it_should_be_has_no_drift() {
         assert_eq!(found(|_| ()), Vec::<String>::new());
+        let after_a_rollback = found(|seen| seen.schema = at(3));
+        assert_eq!(after_a_rollback, Vec::<String>::new());
     }
 
     #[test]
@@ -214,6 +258,18 @@ mod tests {
                     })
                 }),
                 "migration 2 failed half-way",
+            ),
+            (
+                found(|seen| seen.schema = at(1)),
+                "2.0.0 was built for schema 2, but the database is at 1",
+            ),
+            (
+                found(|seen| (seen.schema, seen.is_schema_ours) = (at(3), false)),
+                "2.0.0 was built for schema 2, but the database is at 3",
+            ),
+            (
+                found(|seen| seen.other_lines = Ok([(Line::River, Some(4))].into())),
+                "2.0.0 was built for River's schema 6, but the database is at 4",
             ),
             (
                 found(|seen| seen.schema = Err("the database did not answer".into())),

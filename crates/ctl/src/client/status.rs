@@ -1,8 +1,10 @@
 //! What a node says about itself, and its form in JSON.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Serialize;
-use togather_model::{Lease, Live, Operation, Schema, Timestamp, rollout::Rollout};
+use togather_model::{Lease, Line, Live, Operation, Schema, Timestamp, rollout::Rollout};
 use togather_proto::{WireError, time, v1};
 
 use super::{Fetching, Job, Snapshot};
@@ -22,6 +24,8 @@ pub struct NodeStatus {
     pub health: Option<Health>,
     /// The database's schema; `None` when the database could not be asked.
     pub schema: Option<Schema>,
+    /// Where the lines of migrations are that are not the app's own; `None`: none of it ran.
+    pub other_lines: BTreeMap<Line, Option<u64>>,
     /// The newest snapshot.
     pub last_snapshot: Option<Snapshot>,
     /// The lease, while it lives.
@@ -139,6 +143,10 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
                 .filter(|health| !health.status.is_empty())
                 .map(Health::from),
             schema: schema.map_err(within("schema"))?.flatten(),
+            // A line that an agent of a later version knows is none of ours.
+            other_lines: (wire.other_lines.into_iter())
+                .filter_map(|of| Some((of.line.parse().ok()?, of.version)))
+                .collect(),
             last_snapshot: snapshot("last_snapshot", wire.last_snapshot)?,
             lease: wire
                 .lease

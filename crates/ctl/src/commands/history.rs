@@ -37,6 +37,7 @@ impl History {
                 name: client.name().to_owned(),
                 operations: history.operations,
                 snapshots: history.snapshots,
+                schemas: history.schemas,
                 error,
             });
         }

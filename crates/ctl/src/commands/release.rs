@@ -7,14 +7,18 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use togather_model::{
     Hook, Image, Timestamp,
-    release::{Attestation, Release as Content, SCHEMA},
+    release::{Attestation, Expected, Prepare, Release as Content, SCHEMA},
 };
 
 use super::{Context, span};
 use crate::{
     client::Archive,
     error::{Error, Result},
-    files, release,
+    files,
+    release::{
+        self,
+        lines::{self, OfLine, of_line},
+    },
     ui::release::ReleaseInfo,
 };
 
@@ -46,13 +50,25 @@ pub(crate) struct Create {
     /// Instead of --image: the file that `docker save` wrote, for hosts without a registry
     #[arg(long, value_name = "FILE")]
     archive: Option<PathBuf>,
-    /// The folder of migrations in golang-migrate's format
-    #[arg(long, value_name = "DIR")]
-    migrations: Option<PathBuf>,
+    /// The folder of migrations in golang-migrate's format; of River's migrations with `river=`
+    /// before it. They run in the order given
+    #[arg(long, value_name = "[river=]DIR", value_parser = of_line)]
+    migrations: Vec<OfLine>,
     /// Code built for this schema or a later one also runs on this release's; it decides what can
-    /// be rolled back to afterwards
-    #[arg(long, value_name = "N")]
-    oldest_schema: Option<u64>,
+    /// be rolled back to afterwards. For River's schema with `river=` before it
+    #[arg(long, value_name = "[river=]N", value_parser = of_line)]
+    oldest_schema: Vec<OfLine>,
+    /// A command run once after the migrations and before the new container starts, in a container of
+    /// its own that gets no traffic
+    #[arg(long, value_name = "COMMAND", value_parser = words)]
+    prepare: Option<Words>,
+    /// How long it may take
+    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = some_time, requires = "prepare")]
+    prepare_timeout: Duration,
+    /// What a field of the JSON object that it prints must be, for example errors=0; can be given
+    /// several times
+    #[arg(long, value_name = "FIELD=VALUE", requires = "prepare")]
+    prepare_expect: Vec<Expected>,
     /// A command run inside the new container before it gets traffic; can be given several times
     #[arg(long = "hook", value_name = "COMMAND", value_parser = words)]
     hooks: Vec<Words>,
@@ -105,21 +121,24 @@ impl Create {
         };
         let timeout = self.hook_timeout;
         let hook = |Words(command)| Hook { command, timeout };
+        let lines = lines::read(&self.migrations, &self.oldest_schema)?;
         let content = Content {
             schema: SCHEMA.to_owned(),
             version: self.version,
             git_commit: self.commit,
             image,
-            migrations: match &self.migrations {
-                Some(folder) => release::migrations::read(folder)?,
-                None => Vec::new(),
-            },
-            oldest_schema: self.oldest_schema,
+            migrations: lines.app,
+            oldest_schema: lines.oldest_schema,
+            other_lines: lines.others,
+            prepare: self.prepare.map(|Words(command)| Prepare {
+                command,
+                timeout: self.prepare_timeout,
+                expect: self.prepare_expect,
+            }),
             hooks: self.hooks.into_iter().map(hook).collect(),
             built_at: self.built_at.unwrap_or_else(Timestamp::now),
             attestation: self.attestation.as_deref().map(attestation).transpose()?,
         };
-        check_oldest_schema(&content)?;
         let bytes = content
             .to_bytes()
             .map_err(|error| Error::usage("this makes no release").because(&error))?;
@@ -154,24 +173,11 @@ fn some_time(text: &str) -> std::result::Result<Duration, String> {
     }
 }
 
-/// A schema that the release leads to, or an earlier one.
-fn check_oldest_schema(content: &Content) -> Result<()> {
-    let schema = content.schema_version();
-    match content.oldest_schema.filter(|&oldest| oldest > schema) {
-        None => Ok(()),
-        Some(oldest) => Err(Error::usage(format!(
-            "--oldest-schema {oldest} is above the release's schema, which is {schema}"
-        ))
-        .cause("no version was built for it yet, so none could be replaced by this release")
-        .next(format!("give {schema} or less, or leave it out"))),
-    }
-}
-
 /// Splits a command as a shell would, without one.
 fn words(text: &str) -> std::result::Result<Words, String> {
     match shell_words::split(text) {
         Ok(words) if !words.is_empty() => Ok(Words(words)),
-        Ok(_) => Err("a hook needs a command".to_owned()),
+        Ok(_) => Err("a command needs a word at least".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

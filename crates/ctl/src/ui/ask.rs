@@ -62,6 +62,33 @@ impl Ui {
     }
 }
 
+impl Ui {
+    /// Asks for the node's name to be typed, unless it is among those that were given.
+    ///
+    /// # Errors
+    /// Another name was typed, or nobody is there to be asked.
+    pub fn node_name(self, node: &str, given: &[String]) -> Result<String> {
+        if given.iter().any(|name| name == node) {
+            return Ok(node.to_owned());
+        }
+        if !somebody_is_there() {
+            return Err(Error::usage(format!(
+                "this needs the node's name, {node}, and there is no terminal to ask on"
+            ))
+            .next(format!("name it to go on: --confirm {node}")));
+        }
+        let terminal = console::Term::stderr();
+        let answer = terminal
+            .write_str(&format!("Type the node's name, {node}, to go on: "))
+            .and_then(|()| terminal.read_line())
+            .map_err(|error| Error::other("the answer cannot be read").because(&error))?;
+        match answer.trim() {
+            typed if typed == node => Ok(typed.to_owned()),
+            _ => Err(Error::other("not confirmed; nothing was changed")),
+        }
+    }
+}
+
 /// Asks for the passphrase of a key, if somebody is there.
 pub(crate) fn passphrase(key: &Path) -> io::Result<SecretString> {
     if !somebody_is_there() {

@@ -112,7 +112,9 @@ fn of_event(event: &Event) -> Option<String> {
             return None;
         }
         // Of a deployment only; history tells of snapshots.
-        EventKind::UndoStarted { .. } | EventKind::Snapshot(_) => return None,
+        EventKind::UndoStarted { .. } | EventKind::SchemaSet { .. } | EventKind::Snapshot(_) => {
+            return None;
+        }
         EventKind::StepProgress { step, message } => format!("{node}:   {step}: {message}"),
         EventKind::StepDone { step, took, note } => {
             let took = table::span(*took);

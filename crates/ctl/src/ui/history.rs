@@ -26,6 +26,8 @@ pub struct NodeHistory {
     pub operations: Vec<Operation>,
     /// What happened to snapshots.
     pub snapshots: Vec<Event>,
+    /// What operators said of the schema.
+    pub schemas: Vec<Event>,
     /// Why there is nothing to be seen.
     pub error: Option<String>,
 }
@@ -73,6 +75,7 @@ fn lines(node: &NodeHistory) -> Vec<Line<'_>> {
     let events = node.snapshots.iter();
     let mut lines: Vec<Line<'_>> = events.filter_map(|e| of_event(e, &mut ended)).collect();
     lines.extend(node.operations.iter().map(of_operation));
+    lines.extend(node.schemas.iter().filter_map(of_schema));
     lines.sort_by_key(|line| std::cmp::Reverse(line.started));
     lines
 }
@@ -95,6 +98,21 @@ fn of_operation(operation: &Operation) -> Line<'_> {
         operator: &operation.operator,
         why: failure.map_or("", |failure| &failure.what),
     }
+}
+
+fn of_schema(event: &Event) -> Option<Line<'_>> {
+    let EventKind::SchemaSet { before, .. } = &event.kind else {
+        return None;
+    };
+    Some(Line {
+        started: event.at,
+        what: "schema set",
+        version: "",
+        state: "done",
+        took: None,
+        operator: &event.operator,
+        why: before,
+    })
 }
 
 /// `ended` are those whose ending was seen; events come newest first.
@@ -230,6 +248,7 @@ mod tests {
         oldest_first.reverse();
         NodeHistory {
             name: "node-1".into(),
+            schemas: vec![],
             operations: vec![Operation {
                 id: Ulid::nil(),
                 kind: OperationKind::Deploy,

@@ -79,6 +79,7 @@ impl Live {
             | EventKind::Started { .. }
             | EventKind::StepSkipped { .. }
             | EventKind::Resumed { .. }
+            | EventKind::SchemaSet { .. }
             | EventKind::Snapshot(_) => {}
             EventKind::StepDone { .. }
             | EventKind::StepFailed { .. }

@@ -88,20 +88,36 @@ fn row(answer: &NodePlan) -> [String; 7] {
         (false, false) if answer.image_missing => "image will be sent",
         (false, false) => "",
     };
-    let migrations = match plan.migrations.as_slice() {
-        [] => "none".to_owned(),
-        [only] => only.to_string(),
-        [first, .., last] => format!("{} ({first} to {last})", plan.migrations.len()),
-    };
     [
         plan.node.clone(),
         now,
         plan.version.clone(),
         plan.to.to_string(),
-        migrations,
+        migrations(plan),
         table::span(plan.soak),
         note.to_owned(),
     ]
+}
+
+/// The migrations that will run, those of other lines with the line's name.
+fn migrations(plan: &Plan) -> String {
+    let counted = |numbers: &[u64]| match numbers {
+        [] => None,
+        [only] => Some(only.to_string()),
+        [first, .., last] => Some(format!("{} ({first} to {last})", numbers.len())),
+    };
+    let others = plan.other_lines.iter().filter_map(|of| {
+        let counted = counted(&of.migrations)?;
+        Some(format!("{}: {counted}", of.line))
+    });
+    let all: Vec<String> = counted(&plan.migrations)
+        .into_iter()
+        .chain(others)
+        .collect();
+    match all.is_empty() {
+        true => "none".to_owned(),
+        false => all.join(", "),
+    }
 }
 
 /// The steps, with the nodes that take the same ones; in the order of the nodes.

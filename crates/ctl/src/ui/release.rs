@@ -57,6 +57,23 @@ impl<'a> ReleaseInfo<'a> {
         for migration in &release.migrations {
             line("migration", &migration.file);
         }
+        for other in &release.other_lines {
+            let name = format!("{} migration", other.line);
+            for migration in &other.migrations {
+                line(&name, &migration.file);
+            }
+            if let Some(oldest) = other.oldest_schema {
+                line(&format!("oldest {}", other.line), &oldest.to_string());
+            }
+        }
+        if let Some(prepare) = &release.prepare {
+            let timeout = table::span(prepare.timeout);
+            let command = shell_words::join(&prepare.command);
+            line("prepare", &format!("{command} (at most {timeout})"));
+            for expected in &prepare.expect {
+                line("", &format!("must print {expected}"));
+            }
+        }
         for hook in &release.hooks {
             let timeout = table::span(hook.timeout);
             line(

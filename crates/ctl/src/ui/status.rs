@@ -2,10 +2,10 @@
 
 mod check;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
-use togather_model::{FailureKind, Lease, Operation, Schema, Timestamp};
+use togather_model::{FailureKind, Lease, Line, Operation, Schema, Timestamp};
 
 use super::{follow, stages, table};
 use crate::{
@@ -45,6 +45,10 @@ struct Row {
     /// somebody else's.
     database: Option<String>,
     dirty: bool,
+    /// The schema that the live version was built for.
+    expected_schema: Option<u64>,
+    /// Where the lines of migrations are that are not the app's own.
+    other_lines: BTreeMap<Line, Option<u64>>,
     last_snapshot: Option<Snapshot>,
     lease: Option<Lease>,
     running: Option<Operation>,
@@ -136,6 +140,8 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
         health: None,
         schema_version: None,
         dirty: false,
+        expected_schema: None,
+        other_lines: BTreeMap::new(),
         last_snapshot: None,
         lease: None,
         running: None,
@@ -166,11 +172,13 @@ fn row(node: &Node, answer: Result<NodeStatus>) -> Row {
         row.version = Some(live.version);
         row.commit = Some(live.git_commit);
         row.slot = Some(live.slot.to_string());
+        row.expected_schema = Some(live.schema);
     }
     row.health = status.health;
     row.schema_version = status.schema.and_then(Schema::version);
     row.dirty = matches!(status.schema, Some(Schema::At { dirty: true, .. }));
     row.database = status.schema.map(|schema| schema.to_string());
+    row.other_lines = status.other_lines;
     row.last_snapshot = status.last_snapshot;
     row.lease = status.lease;
     row.running = status.running;
@@ -213,7 +221,7 @@ impl Row {
             or_dash(&commit),
             or_dash(&self.slot),
             or_dash(&health),
-            self.database.clone().unwrap_or_else(|| "?".to_owned()),
+            self.schemas(),
             or_dash(&snapshot),
             or_dash(&lease),
             self.now(now),
@@ -226,6 +234,22 @@ impl Row {
             None | Some("production") => self.name.clone(),
             Some(other) => format!("{} ({other})", self.name),
         }
+    }
+
+    /// Where each line is; and what the live version was built for, where that is something else.
+    fn schemas(&self) -> String {
+        let mut text = self.database.clone().unwrap_or_else(|| "?".to_owned());
+        if let (Some(expected), Some(have)) = (self.expected_schema, self.schema_version)
+            && expected > 0
+            && expected != have
+        {
+            text.push_str(&format!(" (built for {expected})"));
+        }
+        for (line, version) in &self.other_lines {
+            let version = version.map_or_else(|| "none".to_owned(), |version| version.to_string());
+            text.push_str(&format!(", {line} {version}"));
+        }
+        text
     }
 
     /// The age of the newest snapshot that is known to be good; of another only where none is.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use togather_model::{
-    Event, EventKind, Failure, FailureKind, JobKind, SnapshotEvent, Timestamp, Ulid,
+    Event, EventKind, Failure, FailureKind, JobKind, Schema, SnapshotEvent, Timestamp, Ulid,
 };
 use togather_proto::{time, v1};
 
@@ -194,4 +194,31 @@ async fn a_rollout_is_remembered_by_its_nodes() {
     assert_eq!(json.json_lines()[0]["rollouts"][0]["ending"], "halted");
     let unknown = ["rollout", "resume", "01K00000000000000000000000"];
     fleet.ctl(&unknown).await.exits(2).says("no node knows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_is_set_only_where_the_node_is_named_once_more() {
+    let fleet = Fleet::of(2).await;
+    let dirty = Schema::At {
+        version: 5,
+        dirty: true,
+    };
+    fleet.nodes[1].inner.state().schema = Some(dirty);
+    let set = ["schema", "set", "4", "--nodes", "node-2"];
+    fleet.ctl(&set).await.exits(2).says("--confirm");
+    let other = [&set[..], &["--confirm", "node-1"]].concat();
+    fleet.ctl(&other).await.exits(2);
+    assert_eq!(fleet.nodes[1].inner.state().schema, Some(dirty));
+
+    let named = [&set[..], &["--confirm", "node-2", "--output", "json"]].concat();
+    let answer = fleet.ctl(&named).await.exits(0);
+    let json = &answer.json_lines()[0];
+    assert_eq!(json["nodes"][0]["version"], 4);
+    let before = json["nodes"][0]["before"].as_str().unwrap();
+    assert!(before.contains("dirty: true"), "{before}");
+    let clean = Schema::At {
+        version: 4,
+        dirty: false,
+    };
+    assert_eq!(fleet.nodes[1].inner.state().schema, Some(clean));
 }

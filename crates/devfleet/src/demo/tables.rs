@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use super::Phase;
 use crate::load::{self, Summary, Trace, Window};
 
-/// The fourteen steps, in order.
+/// The steps of a release that has nothing to prepare, in order.
 const STEPS: [&str; 14] = [
     "verify_release",
     "preflight",

@@ -3,7 +3,7 @@ use proptest::{prelude::*, strategy::Strategy as _};
 use super::{Strategy, *};
 use crate::{
     observed::Live,
-    release::{Hook, Image, Migration, SCHEMA},
+    release::{Hook, Image, Migration, OtherLine, Prepare, SCHEMA},
 };
 
 fn release(migrations: u64, hooks: bool, oldest_schema: Option<u64>) -> Release {
@@ -23,6 +23,8 @@ fn release(migrations: u64, hooks: bool, oldest_schema: Option<u64>) -> Release 
             })
             .collect(),
         oldest_schema,
+        other_lines: vec![],
+        prepare: None,
         hooks: hooks
             .then(|| Hook {
                 command: vec!["sync".into()],
@@ -42,6 +44,7 @@ fn live(schema: u64) -> Live {
         version: "1.0.0".into(),
         git_commit: "b".repeat(40),
         schema,
+        other_lines: [].into(),
     }
 }
 
@@ -72,6 +75,7 @@ prop_compose! {
             live_healthy,
             schema,
             ran: vec![],
+            other_lines: [].into(),
             database_bytes,
             snapshot_disk: 2 * database_bytes,
             no_snapshot,
@@ -88,7 +92,8 @@ proptest! {
     ) {
         let release = release(count, hooks, oldest);
         if let Ok(plan) = plan(&observed, &release, &Strategy::default(), &request(OperationKind::Deploy)) {
-            prop_assert!(plan.steps.iter().map(|s| s.step).eq(Step::ALL));
+            let all = Step::ALL.into_iter().filter(|step| *step != Step::Prepare);
+            prop_assert!(plan.steps.iter().map(|s| s.step).eq(all));
             prop_assert_ne!(observed.live.map(|l| l.slot), Some(plan.to));
         }
     }
@@ -144,6 +149,7 @@ fn healthy_at(version: u64) -> Observed {
             dirty: false,
         },
         ran: vec![],
+        other_lines: [].into(),
         database_bytes: 1 << 20,
         snapshot_disk: 2 << 20,
         no_snapshot: None,
@@ -232,6 +238,124 @@ fn a_migration_that_comes_late_is_refused_because_it_would_never_run() {
     assert!(planned(&[1, 2, 3]).is_ok());
     assert!(planned(&[3]).is_ok(), "made with its newest only");
     assert!(planned(&[]).is_ok(), "not known");
+}
+
+fn with_river(migrations: u64, oldest_schema: Option<u64>) -> Release {
+    Release {
+        other_lines: vec![OtherLine {
+            line: Line::River,
+            before_app: true,
+            migrations: release(migrations, false, None).migrations,
+            oldest_schema,
+        }],
+        ..release(3, false, Some(1))
+    }
+}
+
+fn plan_with_river(ran: &[u64], release: &Release) -> Result<Plan, Vec<Failure>> {
+    let ran = (!ran.is_empty()).then(|| (Line::River, ran.to_vec()));
+    let observed = Observed {
+        other_lines: ran.into_iter().collect(),
+        ..healthy_at(3)
+    };
+    let request = request(OperationKind::Deploy);
+    plan(&observed, release, &Strategy::default(), &request)
+}
+
+#[test]
+fn each_line_is_planned_by_where_it_is() {
+    let planned = plan_with_river(&[1, 2, 3, 4], &with_river(6, Some(1))).unwrap();
+    assert_eq!(planned.migrations, [0; 0]);
+    assert_eq!(planned.other_lines[0].before, Some(4));
+    assert_eq!(planned.other_lines[0].migrations, [5, 6]);
+    for step in [Step::Snapshot, Step::Rehearse, Step::Migrate] {
+        assert!(
+            planned.to_run().any(|s| s == step),
+            "{step} for River alone"
+        );
+    }
+    let words = "does not say what River's schema it was built for";
+    assert!(
+        planned.warnings[0].contains(words),
+        "{:?}",
+        planned.warnings
+    );
+    let planned = plan_with_river(&[1, 2, 3, 4, 5, 6], &with_river(6, Some(1))).unwrap();
+    assert!(!planned.migrates());
+
+    let refused = |ran: &[u64]| plan_with_river(ran, &with_river(5, None)).unwrap_err()[0].clone();
+    let older = refused(&[1, 2, 3, 4, 5, 6]);
+    assert!(older.what.contains("River's schema 6"), "{older}");
+    let gap = refused(&[1, 2, 4]);
+    assert!(gap.what.contains("000003_x.up.sql"), "{gap}");
+    assert!(gap.next[0].contains("river migrate-up"));
+}
+
+#[test]
+fn a_database_with_rivers_tables_alone_has_something_to_lose() {
+    let observed = Observed {
+        live: None,
+        schema: Schema::Empty,
+        other_lines: [(Line::River, vec![1])].into(),
+        ..healthy_at(3)
+    };
+    let request = request(OperationKind::Deploy);
+    let release = with_river(6, None);
+    let planned = plan(&observed, &release, &Strategy::default(), &request).unwrap();
+    assert!(planned.to_run().any(|step| step == Step::Snapshot));
+}
+
+#[test]
+fn a_release_with_something_to_prepare_has_a_step_for_it() {
+    let release = Release {
+        prepare: Some(Prepare {
+            command: vec!["sync".into()],
+            timeout: Duration::from_secs(1),
+            expect: vec![],
+        }),
+        ..release(3, false, None)
+    };
+    let planned = plan_with_river(&[], &release).unwrap();
+    assert!(planned.steps.iter().map(|s| s.step).eq(Step::ALL));
+    assert!(planned.to_run().any(|step| step == Step::Prepare));
+}
+
+#[test]
+fn what_somebody_else_left_dirty_is_told_once_with_both_ways_out() {
+    let refused = |version, ran: &[u64], release: &Release| {
+        let observed = Observed {
+            schema: Schema::At {
+                version,
+                dirty: true,
+            },
+            ran: ran.to_vec(),
+            ..healthy_at(version)
+        };
+        let request = request(OperationKind::Deploy);
+        let mut refusals = plan(&observed, release, &Strategy::default(), &request).unwrap_err();
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        refusals.remove(0).next.join("\n")
+    };
+    let mut sparse = release(5, false, None);
+    sparse.migrations.remove(3);
+    let next = refused(5, &[], &sparse);
+    assert!(
+        next.contains("nothing of it is there: `togather-ctl schema set 3 --nodes n`"),
+        "{next}"
+    );
+    assert!(
+        next.contains("`togather-ctl schema set 5 --nodes n`"),
+        "{next}"
+    );
+    let next = refused(50, &[], &sparse);
+    assert!(
+        next.contains("schema set N --nodes n`, with the number before 50"),
+        "{next}"
+    );
+    let next = refused(50, &[46, 50], &sparse);
+    assert!(next.contains("schema set 46"), "{next}");
+    let next = refused(1, &[], &sparse);
+    assert!(next.contains("schema set 0"), "{next}");
 }
 
 #[test]

@@ -33,13 +33,24 @@ impl Docker {
         service: &Service,
         extra: Extra<'_>,
     ) -> Result<(), ContainersError> {
+        self.create(name, service, extra).await?;
+        self.start(name).await
+    }
+
+    /// Creates a container and joins its networks. Returns its id.
+    pub(super) async fn create(
+        &self,
+        name: &str,
+        service: &Service,
+        extra: Extra<'_>,
+    ) -> Result<String, ContainersError> {
         let client = self.client().await?;
         let alias = extra.alias.to_owned();
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let created = client
             .create_container(Some(options), create::body(service, extra))
             .await;
-        created.map_err(|e| refused(format!("create the container {name}"), e))?;
+        let created = created.map_err(|e| refused(format!("create the container {name}"), e))?;
         for network in service.networks.iter().skip(1) {
             let request = NetworkConnectRequest {
                 container: name.to_owned(),
@@ -48,7 +59,7 @@ impl Docker {
             let joined = client.connect_network(network, request).await;
             joined.map_err(|e| refused(format!("join {name} to the network {network}"), e))?;
         }
-        self.start(name).await
+        Ok(created.id)
     }
 
     /// Starts a container that is there; one that runs is fine.

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// How much of a command's output is kept.
-const KEPT_OUTPUT: usize = 4 * 1024;
+pub(super) const KEPT_OUTPUT: usize = 4 * 1024;
 
 /// The largest piece of output that is passed on at once; Docker frames hold up to 32 KiB.
 const PIECE: usize = 64 * 1024;

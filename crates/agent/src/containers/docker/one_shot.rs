@@ -80,7 +80,7 @@ impl OneShots for Docker {
         Ok(Process {
             stdin: attached.input,
             output: pieces(attached.output, program.clone()),
-            exit_code: exit_code(container, program).boxed(),
+            exit_code: end(container, program).boxed(),
         })
     }
 
@@ -116,11 +116,7 @@ impl Docker {
             .create_container(Some(options), body(wanted, labels))
             .await;
         let created = created.map_err(|e| refused(format!("create the container {name}"), e))?;
-        Ok(Container {
-            client: client.clone(),
-            id: created.id,
-            removed: false,
-        })
+        Ok(Container::of(client.clone(), created.id))
     }
 
     /// Removes this project's containers of programs that carry this label.
@@ -215,14 +211,22 @@ fn unarchived(source: std::io::Error) -> ContainersError {
 }
 
 /// The container of a program; let go of, it is removed, and the program ended with it.
-struct Container {
+pub(super) struct Container {
     client: bollard::Docker,
     id: String,
     removed: bool,
 }
 
 impl Container {
-    async fn remove(mut self) -> Result<(), ContainersError> {
+    pub(super) const fn of(client: bollard::Docker, id: String) -> Self {
+        Self {
+            client,
+            id,
+            removed: false,
+        }
+    }
+
+    pub(super) async fn remove(mut self) -> Result<(), ContainersError> {
         self.removed = true;
         remove(&self.client, &self.id).await
     }
@@ -257,32 +261,46 @@ async fn remove(client: &bollard::Docker, id: &str) -> Result<(), ContainersErro
 }
 
 /// Waits until the program has ended, and removes its container.
-async fn exit_code(container: Container, program: String) -> Result<i64, ContainersError> {
+async fn end(container: Container, program: String) -> Result<i64, ContainersError> {
+    let exit_code = exit_code(&container, &program, Some(MEMORY)).await?;
+    if let Err(error) = container.remove().await {
+        // How the program ended is what counts.
+        tracing::warn!(%error, "the container of `{program}` is left until the agent starts again");
+    }
+    Ok(exit_code)
+}
+
+/// Waits until the program has ended, which closed its output already. `limit` is the memory it may
+/// have, in bytes.
+pub(super) async fn exit_code(
+    container: &Container,
+    program: &str,
+    limit: Option<i64>,
+) -> Result<i64, ContainersError> {
     let (client, id) = (&container.client, &container.id);
-    let what = || format!("say how `{program}` ended");
+    let program = || program.to_owned();
+    let what = || format!("say how `{}` ended", program());
     let mut waiting = client.wait_container(id, None);
     let exit_code = match timeout(LINGER, waiting.next()).await {
         Ok(Some(Ok(ended))) => ended.status_code,
         Ok(Some(Err(Error::DockerContainerWaitError { code, .. }))) => code,
         Ok(Some(Err(error))) => return Err(refused(what(), error)),
-        Ok(None) => return Err(ContainersError::Stream { program }),
+        Ok(None) => return Err(ContainersError::Stream { program: program() }),
         Err(_) => {
             return Err(ContainersError::StillRunning {
-                program,
+                program: program(),
                 waited: LINGER,
             });
         }
     };
     drop(waiting);
-    if exit_code == KILLED && ran_out_of_memory(client, id).await {
+    if let (KILLED, Some(limit)) = (exit_code, limit)
+        && ran_out_of_memory(client, id).await
+    {
         return Err(ContainersError::OutOfMemory {
-            program,
-            limit: MEMORY.unsigned_abs(),
+            program: program(),
+            limit: limit.unsigned_abs(),
         });
-    }
-    if let Err(error) = container.remove().await {
-        // How the program ended is what counts.
-        tracing::warn!(%error, "the container of `{program}` is left until the agent starts again");
     }
     Ok(exit_code)
 }

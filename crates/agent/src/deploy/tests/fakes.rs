@@ -15,10 +15,10 @@ use std::{
 
 use outside::Outside;
 use togather_model::{
-    Digest, Event, Failure, Hook, Image, Migration, Operation, OperationKind, OperationState, Plan,
-    Release, Schema, Slot, Step, Strategy, Timestamp, Ulid, Undo,
+    Digest, Event, Failure, Hook, Image, Line, Migration, Operation, OperationKind, OperationState,
+    Plan, Release, Schema, Slot, Step, Strategy, Timestamp, Ulid, Undo,
     planner::{self, Request},
-    release::SCHEMA,
+    release::{OtherLine, Prepare, SCHEMA},
     retention::Policy,
 };
 use tokio::sync::Notify;
@@ -61,6 +61,10 @@ struct Truth {
     /// The database is none of the base services.
     elsewhere: bool,
     schema: Option<u64>,
+    /// Where River's line is.
+    river: Option<u64>,
+    /// What no image has.
+    missing_programs: Vec<&'static str>,
     scratch: Vec<Ulid>,
     /// What the live database holds; and what databases do that restores replaced, by name.
     live_database: &'static str,
@@ -119,7 +123,7 @@ pub(crate) struct World {
     truth: Mutex<Truth>,
     power_cut: Notify,
     pub(crate) state: State,
-    release: Release,
+    pub(crate) release: Release,
     release_id: Digest,
     retention: Policy,
     // Keeps the state file's folder for as long as the world.
@@ -143,6 +147,8 @@ pub(crate) fn release(version: &str, migrations: u64) -> Release {
             })
             .collect(),
         oldest_schema: None,
+        other_lines: vec![],
+        prepare: None,
         hooks: vec![Hook {
             command: vec!["sync".into()],
             timeout: Duration::from_secs(1),
@@ -166,7 +172,20 @@ impl World {
         let state = State::open(&folder.path().join("state.db"), Timestamp::UNIX_EPOCH)
             .await
             .unwrap();
-        let release = release(super::NEW, 2);
+        let release = Release {
+            other_lines: vec![OtherLine {
+                line: Line::River,
+                before_app: true,
+                migrations: release("river", 1).migrations,
+                oldest_schema: None,
+            }],
+            prepare: Some(Prepare {
+                command: vec!["sync".into(), "--json".into()],
+                timeout: Duration::from_secs(1),
+                expect: vec!["errors=0".parse().unwrap()],
+            }),
+            ..release(super::NEW, 2)
+        };
         let release_id = state
             .keep_release(&release.to_bytes().unwrap())
             .await
@@ -308,6 +327,10 @@ impl World {
     pub(crate) fn put_the_database_elsewhere(&self) {
         let mut truth = self.truth();
         (truth.base, truth.elsewhere) = (false, true);
+    }
+
+    pub(super) fn lose_the_program(&self, program: &'static str) {
+        self.truth().missing_programs.push(program);
     }
 
     pub(crate) fn spoil_new_version(&self) {
@@ -504,6 +527,7 @@ impl World {
             version: truth.slots[&slot].version.clone(),
             git_commit: release(&truth.slots[&slot].version, 1).git_commit,
             schema: 1,
+            other_lines: BTreeMap::new(),
         });
         let observed = togather_model::Observed {
             node: "node-1".into(),
@@ -511,6 +535,7 @@ impl World {
             live,
             schema: truth.schema(),
             ran: vec![],
+            other_lines: truth.other_lines(),
             database_bytes: 1,
             snapshot_disk: 2,
             no_snapshot: None,
@@ -528,6 +553,11 @@ impl World {
 }
 
 impl Truth {
+    fn other_lines(&self) -> BTreeMap<Line, Vec<u64>> {
+        let ran = self.river.map(|newest| (1..=newest).collect());
+        ran.map(|ran| (Line::River, ran)).into_iter().collect()
+    }
+
     fn schema(&self) -> Schema {
         match (self.base || self.elsewhere, self.schema) {
             (false, _) => Schema::NoDatabase,

@@ -152,8 +152,8 @@ async fn a_last_verified_snapshot_that_is_too_old_is_told() {
     let client = bench.client(&alice);
     let (operation, plan) = bench.world.deployment();
     let state = &bench.node.state;
-    let release = release(&operation.version, 2);
-    let kept = state.keep_release(&release.to_bytes().unwrap()).await;
+    let release = bench.world.release.to_bytes().unwrap();
+    let kept = state.keep_release(&release).await;
     assert_eq!(kept.unwrap(), operation.release);
     state.begin_operation(&operation, &plan).await.unwrap();
     let (done, now) = (togather_model::OperationState::Done, bench.clock.now());

@@ -27,6 +27,7 @@ fn healthy() -> NodeStatus {
             version: "1.2.0".into(),
             git_commit: "0123456789abcdef0123456789abcdef01234567".into(),
             schema: 4,
+            other_lines: [].into(),
         }),
         health: Some(Health {
             status: "healthy".into(),
@@ -40,6 +41,7 @@ fn healthy() -> NodeStatus {
             version: 4,
             dirty: false,
         }),
+        other_lines: [].into(),
         last_snapshot: Some(Snapshot {
             verified_at: None,
             taken_at: at(-60),

@@ -206,6 +206,7 @@ pub(crate) fn live(version: &str, release: Digest) -> Live {
         version: version.to_owned(),
         git_commit: "c".repeat(40),
         schema: 0,
+        other_lines: [].into(),
     }
 }
 

@@ -4,8 +4,8 @@ use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
 use togather_model::{
-    Digest, Event, Failure, Lease, Live, OperationKind, OperationState, Plan, PlannedStep, Slot,
-    Step, Timestamp, Ulid, lease,
+    Digest, Event, Failure, Lease, Live, OperationKind, OperationState, Plan, PlannedStep, Schema,
+    Slot, Step, Timestamp, Ulid, lease,
 };
 use togather_proto::{
     method, time, to_failures, to_status,
@@ -58,6 +58,7 @@ impl Service {
             to: Slot::Green,
             schema_before: None,
             migrations: Vec::new(),
+            other_lines: Vec::new(),
             steps: Step::ALL.iter().map(step).collect(),
             soak: std::time::Duration::from_secs(30),
             warnings: Vec::new(),
@@ -191,6 +192,7 @@ impl DeploymentService for Service {
         Ok(Response::new(v1::HistoryResponse {
             operations: operations.cloned().map(Into::into).collect(),
             snapshots: state.snapshot_events.clone(),
+            schemas: Vec::new(),
         }))
     }
 
@@ -295,6 +297,7 @@ impl NodeService for Service {
             stuck_job: state.stuck_job.clone(),
             snapshot_store: None,
             fetches: vec![],
+            other_lines: vec![],
         }))
     }
 
@@ -377,6 +380,26 @@ impl NodeService for Service {
             lease.expires_at = Timestamp::now();
         }
         Ok(Response::new(v1::LeaseResponse { lease: None }))
+    }
+
+    async fn set_schema(
+        &self,
+        request: Request<v1::SignedCommand>,
+    ) -> Answer<v1::SetSchemaResponse> {
+        let command = self.0.read(&request.into_inner(), method::SET_SCHEMA);
+        let Some(Body::SetSchema(body)) = command.body else {
+            panic!("not a SetSchema")
+        };
+        assert_eq!(body.node, self.0.name);
+        assert_eq!(body.line, "app");
+        let set = body.version.map_or(Schema::Empty, |version| Schema::At {
+            version,
+            dirty: false,
+        });
+        let before = self.0.state().schema.replace(set);
+        Ok(Response::new(v1::SetSchemaResponse {
+            before: format!("{before:?}"),
+        }))
     }
 
     async fn end_rollout(

@@ -1,13 +1,15 @@
 //! The outside as the agent's traits see it: each verb is one numbered call.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use togather_model::{EventKind, Failure, Image, Migration, Schema, Slot, Timestamp, Ulid};
+use togather_model::{EventKind, Failure, Image, Line, Migration, Schema, Slot, Timestamp, Ulid};
 
 use super::{Fault, Truth, When, World, away, release};
 use crate::{
-    containers::{App, Containers, ContainersError, Engine, Finished, SlotContainer},
+    containers::{
+        App, Containers, ContainersError, Engine, Errand, ErrandEnd, Finished, SlotContainer,
+    },
     database::{Database, DatabaseError, Migrated},
     health::{Answer, Health, HealthError, Requests},
     host::Host,
@@ -233,6 +235,35 @@ impl Containers for Outside {
         ran.map_err(ContainersError::Other)
     }
 
+    async fn missing_programs(
+        &self,
+        _: &Image,
+        programs: &[String],
+    ) -> Result<Vec<String>, ContainersError> {
+        let missing = self.call("containers.missing_programs", |truth| {
+            let is_missing = |name: &&String| truth.missing_programs.contains(&name.as_str());
+            programs.iter().filter(is_missing).cloned().collect()
+        });
+        missing.await.map_err(ContainersError::Other)
+    }
+
+    async fn run_errand(&self, errand: &Errand) -> Result<ErrandEnd, ContainersError> {
+        let end = self.call("containers.run_errand", |truth| {
+            if errand.database.is_some() {
+                assert!(truth.scratch.contains(&errand.job), "there is a copy");
+            }
+            ErrandEnd {
+                stdout: r#"{"errors": 0}"#.into(),
+                ..ErrandEnd::default()
+            }
+        });
+        end.await.map_err(ContainersError::Other)
+    }
+
+    fn app_role(&self) -> Option<String> {
+        Some("app".into())
+    }
+
     async fn logs(&self, _: Slot, _: usize) -> Result<String, ContainersError> {
         Ok(String::new())
     }
@@ -295,6 +326,24 @@ impl Database for Outside {
         schema.map_err(DatabaseError::Other)
     }
 
+    async fn other_lines(&self) -> Result<BTreeMap<Line, Vec<u64>>, DatabaseError> {
+        let lines = self.call("database.other_lines", |truth| truth.other_lines());
+        lines.await.map_err(DatabaseError::Other)
+    }
+
+    async fn set_schema(&self, line: Line, version: Option<u64>) -> Result<(), MigrationError> {
+        let set = self.call("database.set_schema", |truth| match line {
+            Line::App => truth.schema = version,
+            Line::River => truth.river = version,
+        });
+        set.await.map_err(MigrationError::Other)
+    }
+
+    async fn admit_to_scratch(&self, _: Ulid, _: &str) -> Result<(), DatabaseError> {
+        let admitted = self.call("database.admit_to_scratch", |_| ()).await;
+        admitted.map_err(DatabaseError::Other)
+    }
+
     async fn bytes(&self) -> Result<u64, DatabaseError> {
         self.call("database.bytes", |_| 1)
             .await
@@ -313,12 +362,16 @@ impl Database for Outside {
 
     async fn migrate(
         &self,
+        line: Line,
         migrations: &[Migration],
         _: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError> {
         let version = migrations.last().map(|m| m.version);
         let migrated = self.call("database.migrate", |truth| {
-            truth.schema = version;
+            match line {
+                Line::App => truth.schema = version,
+                Line::River => truth.river = version,
+            }
             Migrated {
                 files: vec![],
                 version,
@@ -330,6 +383,7 @@ impl Database for Outside {
     async fn rehearse(
         &self,
         operation: Ulid,
+        _: Line,
         _: &[Migration],
         _: &(dyn for<'f> Fn(&'f str) + Send + Sync),
     ) -> Result<Migrated, MigrationError> {
