@@ -6,6 +6,7 @@
 //! switch everything is taken back, after it the deployment goes forward. Every step and every
 //! undo may be run twice.
 
+mod await_healthy;
 mod fetch;
 pub mod journal;
 mod migrate;

@@ -1,11 +1,17 @@
 //! Asking the app how it is: in its slot, and through the proxy as the public would.
 //!
-//! Nothing is retried here and no connection is kept, so an answer is about now, and a slot that
-//! drains is not held up by our own connections. An app that reports less than the Togather server
-//! (no JSON, no metrics) is judged by what it does report.
+//! No connection is kept, so an answer is about now, and a slot that drains is not held up by our own
+//! connections. An app that reports less than the Togather server (no JSON, no metrics) is judged by
+//! what it does report. Apps limit how often a client may ask most paths; the [`Asker`] keeps within.
 
 mod answer;
+mod asker;
 mod metrics;
+mod proof;
+mod ration;
+
+#[cfg(test)]
+pub(crate) mod fake;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -14,28 +20,41 @@ use std::{
 
 use async_trait::async_trait;
 use reqwest::{Client, StatusCode, redirect};
-use togather_model::Slot;
+use togather_model::{Slot, Timestamp};
 use tokio::time::Instant;
 use url::Url;
 
 pub use answer::{Answer, Check};
+pub use asker::{Asker, Clock, Condition};
 pub use metrics::Requests;
+pub(crate) use proof::{Proof, how_it_ended};
+pub(crate) use ration::WINDOW as RATION_WINDOW;
 
 /// The largest answer that is read, in bytes. A health answer has some hundreds; metrics of a busy
 /// app some hundred thousand.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
+/// Where the app is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Directly, in this slot.
+    Slot(Slot),
+    /// The way the public does: through the proxy.
+    Public,
+}
+
 /// What the node asks of the app over HTTP. One call is one question; waiting is the caller's.
 #[async_trait]
 pub trait Health: Send + Sync {
-    /// Asks the app in this slot for its health.
-    async fn slot(&self, slot: Slot) -> Result<Answer, HealthError>;
+    /// Asks for the verdict, which names version and checks (`app.health_path`). A limited path.
+    async fn verdict(&self, place: Place) -> Result<Answer, HealthError>;
 
-    /// Asks for health the way the public does: through the proxy.
-    async fn public(&self) -> Result<Answer, HealthError>;
+    /// Asks whether the app takes requests, as often as one likes (`app.ready_path`); `None`: it has
+    /// no such path.
+    async fn ready(&self, place: Place) -> Result<Option<Answer>, HealthError>;
 
     /// The requests this slot's app has counted since it started, if it counts them (`/metrics`,
-    /// `http_requests_total{status}`).
+    /// `…http_requests_total{status}`). A limited path.
     async fn requests(&self, slot: Slot) -> Result<Option<Requests>, HealthError>;
 }
 
@@ -68,6 +87,17 @@ pub enum HealthError {
     Other(String),
 }
 
+impl HealthError {
+    /// Whether the question cannot have reached the app, so that it did not count it either.
+    fn is_unheard(&self) -> bool {
+        match self {
+            Self::NoAnswer { source, .. } => source.is_request() && !source.is_timeout(),
+            Self::Address(_) | Self::Client(_) | Self::Other(_) => true,
+            Self::TooLong { .. } => false,
+        }
+    }
+}
+
 /// Where the app answers.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
@@ -76,8 +106,12 @@ pub struct HttpSettings {
     pub public_url: Url,
     /// The path of the health answer, for example `/health`.
     pub health_path: String,
+    /// The path that may be asked as often as one likes, if the app has one, for example `/readyz`.
+    pub ready_path: Option<String>,
     /// The path of the Prometheus metrics, if the app has them.
     pub metrics_path: Option<String>,
+    /// The series that counts requests by status; `None`: it is found by its name's end.
+    pub requests_metric: Option<String>,
     /// The longest one question may take.
     pub timeout: Duration,
 }
@@ -123,9 +157,14 @@ impl Http {
         Ok(Self { settings, client })
     }
 
-    fn slot_url(slot: Slot, path: &str) -> Result<Url, HealthError> {
-        let text = format!("http://127.0.0.1:{}", slot.port());
-        let mut url: Url = text.parse().map_err(|_| HealthError::Other(text))?;
+    fn url(&self, place: Place, path: &str) -> Result<Url, HealthError> {
+        let mut url = match place {
+            Place::Public => self.settings.public_url.clone(),
+            Place::Slot(slot) => {
+                let text = format!("http://127.0.0.1:{}", slot.port());
+                text.parse().map_err(|_| HealthError::Other(text))?
+            }
+        };
         url.set_path(path);
         Ok(url)
     }
@@ -150,10 +189,11 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        let slot = response.headers().get("x-togather-slot");
+        let header = |name: &str| response.headers().get(name)?.to_str().ok();
         Ok(Asked {
             status: response.status(),
-            slot: slot.and_then(|slot| slot.to_str().ok()?.parse().ok()),
+            slot: header("x-togather-slot").and_then(|slot| slot.parse().ok()),
+            retry_after: header("retry-after").and_then(retry_after),
             body,
             latency: begun.elapsed(),
         })
@@ -164,39 +204,67 @@ impl Http {
         let mut answer = Answer::read(asked.status.as_u16(), &asked.body, asked.latency);
         // The proxy knows where it sent the request; the app only says what it was told it is.
         answer.slot = asked.slot.or(answer.slot);
+        answer.retry_after = asked.retry_after;
         Ok(answer)
     }
+}
+
+/// The wait that a `Retry-After` header asks for: so many seconds, or until a date.
+fn retry_after(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp();
+    Some(
+        Timestamp::now()
+            .duration_until(at)
+            .try_into()
+            .unwrap_or_default(),
+    )
 }
 
 struct Asked {
     status: StatusCode,
     slot: Option<Slot>,
+    retry_after: Option<Duration>,
     body: Vec<u8>,
     latency: Duration,
 }
 
 #[async_trait]
 impl Health for Http {
-    async fn slot(&self, slot: Slot) -> Result<Answer, HealthError> {
-        let url = Self::slot_url(slot, &self.settings.health_path)?;
+    async fn verdict(&self, place: Place) -> Result<Answer, HealthError> {
+        let url = self.url(place, &self.settings.health_path)?;
         self.ask_health(url).await
     }
 
-    async fn public(&self) -> Result<Answer, HealthError> {
-        let mut url = self.settings.public_url.clone();
-        url.set_path(&self.settings.health_path);
-        self.ask_health(url).await
+    async fn ready(&self, place: Place) -> Result<Option<Answer>, HealthError> {
+        let Some(path) = &self.settings.ready_path else {
+            return Ok(None);
+        };
+        self.ask_health(self.url(place, path)?).await.map(Some)
     }
 
     async fn requests(&self, slot: Slot) -> Result<Option<Requests>, HealthError> {
         let Some(path) = &self.settings.metrics_path else {
             return Ok(None);
         };
-        let asked = self.ask(Self::slot_url(slot, path)?).await?;
+        let asked = self.ask(self.url(Place::Slot(slot), path)?).await?;
         if !asked.status.is_success() {
             return Ok(None);
         }
-        Ok(Requests::read(&String::from_utf8_lossy(&asked.body)))
+        let own: Vec<&str> = [
+            Some(&self.settings.health_path),
+            Some(path),
+            self.settings.ready_path.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+        let name = self.settings.requests_metric.as_deref();
+        let metrics = String::from_utf8_lossy(&asked.body);
+        Ok(Requests::read(&metrics, name, &own))
     }
 }
 

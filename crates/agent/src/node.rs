@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use togather_model::{
-    Digest, Failure, FailureKind, Line, Live, Observed, Release, Schema, Slot, Strategy,
+    Acceptance, Digest, Failure, FailureKind, Line, Live, Observed, Release, Schema, Slot, Strategy,
     release::Migrations, retention::RollbackTarget,
 };
 
@@ -13,7 +13,7 @@ use crate::{
     containers::{Containers, ContainersError},
     database::Database,
     fetches::Fetches,
-    health::Health,
+    health::{Asker, Condition},
     host::Host,
     jobs,
     snapshots::Snapshots,
@@ -41,7 +41,9 @@ pub struct Node {
     /// Caddy.
     pub traffic: Arc<dyn Traffic>,
     /// The app, over HTTP.
-    pub health: Arc<dyn Health>,
+    pub health: Arc<Asker>,
+    /// What an app must say of itself to serve.
+    pub acceptance: Acceptance,
     /// PostgreSQL.
     pub database: Arc<dyn Database>,
     /// The snapshot store.
@@ -142,9 +144,9 @@ impl Node {
             note(failure);
             None
         });
-        let live_healthy = match &live {
-            Some(live) => self.is_healthy(live.slot, &live.git_commit).await,
-            None => false,
+        let condition = match &live {
+            Some(live) => Some(self.health.condition(live.slot, &live.git_commit).await),
+            None => None,
         };
         let ran = self.ran(schema).await.unwrap_or_else(|e| {
             let what = "the releases that served here could not be read";
@@ -157,7 +159,8 @@ impl Node {
         Observed {
             node: self.name.clone(),
             live,
-            live_healthy,
+            live_healthy: condition.as_ref().is_some_and(|live| self.is_fit(live)),
+            live_verdict: condition.and_then(|live| live.verdict),
             schema,
             ran,
             other_lines,
@@ -331,12 +334,15 @@ impl Node {
         )))
     }
 
-    /// Whether the app in this slot answers healthy, as this commit.
+    /// Whether the app in this slot is fit to serve, as this commit.
     pub async fn is_healthy(&self, slot: Slot, git_commit: &str) -> bool {
-        self.health
-            .slot(slot)
-            .await
-            .is_ok_and(|answer| answer.is_healthy() && answer.is_commit(git_commit))
+        self.is_fit(&self.health.condition(slot, git_commit).await)
+    }
+
+    /// One that could not be asked because it was asked too often is not held to be unfit.
+    fn is_fit(&self, app: &Condition) -> bool {
+        let said = app.verdict.as_ref();
+        app.answers && said.is_none_or(|said| self.acceptance.judge(said, None).is_ok())
     }
 }
 

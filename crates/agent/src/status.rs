@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::{
     config::Environment,
     containers::SlotContainer,
-    health::Answer,
+    health::{Answer, Place},
     jobs::{Job, Jobs},
     lookout::Lookout,
     node::Node,
@@ -118,7 +118,13 @@ pub async fn status(
     let has_served = !node.state.served_releases().await?.is_empty();
     let seen = look(node, has_served).await;
     let health = match seen.live_slot {
-        Some(slot) => Some(within("the app does not answer", node.health.slot(slot)).await),
+        Some(slot) => Some(
+            within(
+                "the app does not answer",
+                node.health.glance(Place::Slot(slot)),
+            )
+            .await,
+        ),
         None => None,
     };
     // While an operation or a restore is under way, the node is between what it was and what it will
@@ -191,7 +197,10 @@ async fn look(node: &Node, has_served: bool) -> Seen {
         within("the live slot is not known", node.traffic.live()),
         within("Docker does not answer", node.containers.slot(blue)),
         within("Docker does not answer", node.containers.slot(green)),
-        within("the public path does not answer", node.health.public()),
+        within(
+            "the public path does not answer",
+            node.health.glance(Place::Public)
+        ),
         within("the schema is not known", schema(node)),
         within("River's schema is not known", other_lines(node)),
         within("a traffic switch would not work", node.traffic.ready()),

@@ -7,6 +7,7 @@
 pub mod digest;
 pub mod event;
 pub mod failure;
+pub mod fitness;
 pub mod image_reference;
 pub mod job;
 pub mod lease;
@@ -25,6 +26,7 @@ pub mod step;
 pub use digest::Digest;
 pub use event::{Event, EventKind, SnapshotEvent};
 pub use failure::{Failure, FailureKind};
+pub use fitness::{Acceptable, Acceptance, Demand, Verdict};
 pub use image_reference::{ImageReference, NotAnImageReference};
 pub use job::JobKind;
 pub use lease::Lease;

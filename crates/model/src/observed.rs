@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::Digest, failure::Failure, line::Line, slot::Slot};
+use crate::{digest::Digest, failure::Failure, fitness::Verdict, line::Line, slot::Slot};
 
 /// A node as it was found, before anything was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct Observed {
     pub live: Option<Live>,
     /// Whether the live release answers healthy now.
     pub live_healthy: bool,
+    /// What it says of itself, if it could be asked.
+    pub live_verdict: Option<Verdict>,
     /// The database's schema.
     pub schema: Schema,
     /// The numbers of the migrations that brought the schema to where it is, as far as a release

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use crate::{
-    digest::Digest, line::Line, observed::Live, operation::OperationKind, slot::Slot, step::Step,
+    digest::Digest, fitness::Verdict, line::Line, observed::Live, operation::OperationKind,
+    slot::Slot, step::Step,
 };
 
 /// Everything a deployment will do on one node. Carrying it out involves no further choices.
@@ -26,6 +27,10 @@ pub struct Plan {
     pub git_commit: String,
     /// What serves now.
     pub from: Option<Live>,
+    /// What the version that serves now said of itself, which the new one is compared with; `None`:
+    /// there is none, or it could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_verdict: Option<Verdict>,
     /// The slot the new version starts in.
     pub to: Slot,
     /// The schema before, `None` without one.

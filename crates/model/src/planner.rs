@@ -134,6 +134,7 @@ pub fn plan(
         version: release.version.clone(),
         git_commit: release.git_commit.clone(),
         from: observed.live.clone(),
+        live_verdict: observed.live_verdict.clone(),
         to: observed
             .live
             .as_ref()

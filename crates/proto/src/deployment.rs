@@ -88,6 +88,8 @@ impl TryFrom<v1::Plan> for Plan {
             version: wire.version,
             git_commit: wire.git_commit,
             from: read_optional("from", wire.from)?,
+            // Of use on the node alone.
+            live_verdict: None,
             to: Slot::read_number("to", wire.to)?,
             schema_before: wire.schema_before,
             migrations: wire.migrations,

@@ -105,6 +105,7 @@ prop_compose! {
         Plan {
             operation_id, kind, node, release, version, git_commit, from, to, schema_before,
             migrations, other_lines, steps, soak, warnings, configuration,
+            live_verdict: None,
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use togather_model::{Digest, Strategy, retention::Policy};
+use togather_model::{Acceptance, Digest, Strategy, retention::Policy};
 
 use super::{AssemblyError, QUESTION};
 use crate::{
     config::{Config, DatabaseSection, Environment},
     containers::{Compose, Docker, Registries, compose},
     database::{DatabaseSettings, Postgres},
-    health::{Http, HttpSettings},
+    health::{Asker, Http, HttpSettings},
     node::Node,
     snapshots::{Dumps, Origin, Programs, SnapshotSettings, Spool},
     traffic::Caddy,
@@ -22,7 +22,8 @@ pub struct Configured {
     pub(super) strategy: Strategy,
     pub(super) docker: Arc<Docker>,
     pub(super) caddy: Arc<Caddy>,
-    pub(super) http: Arc<Http>,
+    pub(super) asker: Arc<Asker>,
+    pub(super) acceptance: Acceptance,
     pub(super) database: Arc<Postgres>,
     pub(super) dumps: Arc<Dumps>,
 }
@@ -50,7 +51,8 @@ impl Configured {
             strategy: deployment.strategy.clone(),
             docker,
             caddy: Arc::new(caddy(config)),
-            http: Arc::new(http(config)?),
+            asker: Arc::new(asker(config, before)?),
+            acceptance: deployment.app.acceptance(),
             database,
             dumps: Arc::new(dumps),
         })
@@ -64,7 +66,8 @@ impl Configured {
             strategy: self.strategy,
             containers: self.docker,
             traffic: self.caddy,
-            health: self.http,
+            health: self.asker,
+            acceptance: self.acceptance,
             database: self.database,
             snapshots: self.dumps,
             configured: Some(id),
@@ -100,14 +103,20 @@ fn caddy(config: &Config) -> Caddy {
     )
 }
 
-fn http(config: &Config) -> Result<Http, AssemblyError> {
-    let deployment = &config.deployment;
-    Ok(Http::new(HttpSettings {
+fn asker(config: &Config, before: Option<&Configured>) -> Result<Asker, AssemblyError> {
+    let (app, deployment) = (&config.deployment.app, &config.deployment);
+    let http = Arc::new(Http::new(HttpSettings {
         public_url: deployment.proxy.public_url.clone(),
-        health_path: deployment.app.health_path.clone(),
-        metrics_path: deployment.app.metrics_path.clone(),
+        health_path: app.health_path.clone(),
+        ready_path: app.ready_path.clone(),
+        metrics_path: app.metrics_path.clone(),
+        requests_metric: app.requests_metric.clone(),
         timeout: QUESTION.max(deployment.strategy.soak_latency * 2),
-    })?)
+    })?);
+    Ok(match before {
+        Some(before) => before.asker.with(http),
+        None => Asker::new(http),
+    })
 }
 
 fn database(config: &Config) -> Result<Postgres, AssemblyError> {

@@ -1,9 +1,9 @@
 //! `deployment.yml`: the app, its database, its proxy, and how patient deployments are.
 
-use std::{num::NonZeroU16, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU16, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use togather_model::Strategy;
+use togather_model::{Acceptable, Acceptance, Demand, Strategy};
 use url::Url;
 
 use super::duration;
@@ -34,8 +34,20 @@ pub struct AppSettings {
     pub port: NonZeroU16,
     /// The path of its health answer.
     pub health_path: String,
+    /// The path that it answers however often it is asked; `null`: it has none, and `health_path` is
+    /// asked instead, seldom.
+    pub ready_path: Option<String>,
+    /// The statuses of the health answer that are fit to serve.
+    pub accept: Vec<Acceptable>,
+    /// What is asked of single checks of the health answer.
+    pub checks: BTreeMap<String, Demand>,
+    /// Whether a release that is worse than the one it replaces is refused.
+    pub no_worse_than_live: bool,
     /// The path of its Prometheus metrics; `null`: it has none.
     pub metrics_path: Option<String>,
+    /// The series in them that counts requests by status; `null`: the one whose name ends with
+    /// `http_requests_total`.
+    pub requests_metric: Option<String>,
 }
 
 /// The database.
@@ -111,6 +123,18 @@ impl DeploymentFile {
     }
 }
 
+impl AppSettings {
+    /// What the app must say of itself to serve.
+    #[must_use]
+    pub fn acceptance(&self) -> Acceptance {
+        Acceptance {
+            accept: self.accept.clone(),
+            checks: self.checks.clone(),
+            no_worse_than_live: self.no_worse_than_live,
+        }
+    }
+}
+
 fn is_variable(text: &str) -> bool {
     text.strip_prefix("${")
         .and_then(|rest| rest.strip_suffix('}'))
@@ -119,11 +143,17 @@ fn is_variable(text: &str) -> bool {
 
 impl Default for AppSettings {
     fn default() -> Self {
+        let acceptance = Acceptance::default();
         Self {
             service: "app".into(),
             port: NonZeroU16::new(8080).unwrap_or(NonZeroU16::MIN),
             health_path: "/health".into(),
+            ready_path: None,
+            accept: acceptance.accept,
+            checks: acceptance.checks,
+            no_worse_than_live: acceptance.no_worse_than_live,
             metrics_path: Some("/metrics".into()),
+            requests_metric: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use togather_model::Acceptable;
 
 use super::*;
 
@@ -313,7 +314,11 @@ fn the_documented_defaults_are_the_coded_ones() {
 
     let deployment = include_str!("../../../../deploy/config/deployment.yml");
     let documented: DeploymentFile = serde_saphyr::from_str(deployment).unwrap();
-    assert_eq!(documented, DeploymentFile::default());
+    // What is better for the Togather server than what older files, which do not say it, go by.
+    let mut coded = DeploymentFile::default();
+    coded.app.ready_path = Some("/readyz".into());
+    coded.app.accept = vec![Acceptable::Healthy, Acceptable::Degraded];
+    assert_eq!(documented, coded);
     assert_states_every_key(deployment, &serde_json::to_value(&documented).unwrap());
 }
 

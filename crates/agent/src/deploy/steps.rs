@@ -2,7 +2,7 @@
 //! or made, for people.
 
 use togather_model::{
-    Failure, FailureKind, Slot, Step,
+    Failure, FailureKind, Step,
     planner::{self, Request},
 };
 use tokio::time::Instant;
@@ -13,7 +13,6 @@ use super::{
 };
 use crate::{
     containers::App,
-    health::{Answer, HealthError},
     snapshots::{Reason, Wanted},
 };
 
@@ -30,10 +29,7 @@ impl Deployment<'_> {
             Step::Migrate => self.migrate().await,
             Step::Prepare => self.prepare().await,
             Step::StartSlot => self.start_slot().await,
-            Step::AwaitHealthy => {
-                self.await_healthy_in(self.plan.to, &self.plan.git_commit)
-                    .await
-            }
+            Step::AwaitHealthy => self.await_healthy().await,
             Step::RunHooks => self.run_hooks().await,
             Step::SwitchTraffic => self.switch_traffic().await,
             Step::ProveTraffic => self.prove_traffic().await,
@@ -179,79 +175,6 @@ impl Deployment<'_> {
         Ok(format!("{} started in {slot}", self.plan.version))
     }
 
-    /// Asks until the answer is healthy and names this commit, several times in a row.
-    pub(super) async fn await_healthy_in(
-        &self,
-        slot: Slot,
-        git_commit: &str,
-    ) -> Result<String, Failure> {
-        let strategy = &self.node.strategy;
-        let deadline = Instant::now() + strategy.health_timeout;
-        let (mut in_a_row, mut asked) = (0, 0);
-        loop {
-            let answer = self.node.health.slot(slot).await;
-            asked += 1;
-            let good = answer.as_ref().is_ok_and(Answer::is_healthy);
-            if let Ok(answer) = &answer
-                && good
-                && !answer.is_commit(git_commit)
-            {
-                return Err(self
-                    .unhealthy(slot, &wrong_commit(answer, git_commit))
-                    .await);
-            }
-            in_a_row = if good { in_a_row + 1 } else { 0 };
-            if in_a_row >= strategy.health_successes {
-                return Ok(format!(
-                    "healthy {in_a_row} times in a row, asked {asked} times"
-                ));
-            }
-            if !good && let Some(ended) = self.how_it_ended(slot).await {
-                return Err(self.unhealthy(slot, &ended).await);
-            }
-            if Instant::now() >= deadline {
-                let why = match &answer {
-                    Ok(answer) => answer.why(),
-                    Err(e) => said_whole(e),
-                };
-                let within = strategy.health_timeout.as_secs();
-                let why = format!("not healthy within {within} s; the last answer: {why}");
-                return Err(self.unhealthy(slot, &why).await);
-            }
-            tokio::time::sleep(strategy.health_interval).await;
-        }
-    }
-
-    /// How the slot's process ended, if it did: waiting on would be in vain.
-    async fn how_it_ended(&self, slot: Slot) -> Option<String> {
-        match self.node.containers.slot(slot).await {
-            Ok(Some(held)) if !held.running => Some(format!(
-                "its process ended with exit code {}",
-                held.exit_code
-                    .map_or_else(|| "unknown".into(), |code| code.to_string())
-            )),
-            Ok(None) => Some("its container is gone".into()),
-            Ok(Some(_)) | Err(_) => None,
-        }
-    }
-
-    async fn unhealthy(&self, slot: Slot, why: &str) -> Failure {
-        let version = &self.plan.version;
-        let mut failure = Failure::new(
-            FailureKind::Unhealthy,
-            format!("{version} in {slot} is not healthy"),
-        );
-        failure.causes.push(why.to_owned());
-        if let Ok(logs) = self.node.containers.logs(slot, 10).await
-            && !logs.trim().is_empty()
-        {
-            failure
-                .causes
-                .push(format!("its last lines were:\n{}", logs.trim_end()));
-        }
-        failure.next("mend the release; the version before serves on")
-    }
-
     async fn run_hooks(&self) -> Result<String, Failure> {
         for hook in &self.release.hooks {
             let command = hook.command.join(" ");
@@ -266,7 +189,7 @@ impl Deployment<'_> {
                     format!("the hook `{command}` did not run"),
                     &e,
                 )
-                .next("mend the hook; the version before serves on")
+                .next(format!("mend the hook; {}", self.what_serves()))
             })?;
             if ran.exit_code != 0 {
                 let mut failure = Failure::new(
@@ -279,7 +202,7 @@ impl Deployment<'_> {
                 failure
                     .causes
                     .push(format!("it printed:\n{}", ran.output.trim_end()));
-                return Err(failure.next("mend the hook; the version before serves on"));
+                return Err(failure.next(format!("mend the hook; {}", self.what_serves())));
             }
         }
         Ok(format!("{} ran", self.release.hooks.len()))
@@ -297,48 +220,6 @@ impl Deployment<'_> {
             "{slot} is live after {:.1} ms",
             begun.elapsed().as_secs_f64() * 1e3
         ))
-    }
-
-    /// The public path must answer with the new version: what the proxy says it does is not proof.
-    async fn prove_traffic(&self) -> Result<String, Failure> {
-        let strategy = &self.node.strategy;
-        let deadline = Instant::now() + strategy.health_timeout;
-        let mut in_a_row = 0;
-        loop {
-            let answer = self.node.health.public().await;
-            let is_new = |answer: &Answer| {
-                answer.is_healthy()
-                    && answer.is_commit(&self.plan.git_commit)
-                    && answer.slot == Some(self.plan.to)
-            };
-            in_a_row = if answer.as_ref().is_ok_and(is_new) {
-                in_a_row + 1
-            } else {
-                0
-            };
-            if in_a_row >= strategy.health_successes {
-                return Ok(format!(
-                    "the public path answered with it {in_a_row} times in a row"
-                ));
-            }
-            if Instant::now() >= deadline {
-                let why = match &answer {
-                    Ok(answer) => format!(
-                        "{}, commit {}, slot {}",
-                        answer.why(),
-                        answer.git_commit.as_deref().unwrap_or("not told"),
-                        answer.slot.map_or("not told", Slot::as_str)
-                    ),
-                    Err(e) => said_whole(e),
-                };
-                return Err(Failure::new(
-                    FailureKind::Unhealthy,
-                    format!("the public path does not answer with {}: {why}", self.plan.version),
-                )
-                .next("look at the Caddyfile: the site must import the snippet, and `proxy.public_url` must lead to it"));
-            }
-            tokio::time::sleep(strategy.health_interval).await;
-        }
     }
 
     async fn retire_old_slot(&self) -> Result<String, Failure> {
@@ -378,15 +259,4 @@ impl Deployment<'_> {
             .next("look at the database's logs on the node")
         })
     }
-}
-
-fn wrong_commit(answer: &Answer, expected: &str) -> String {
-    format!(
-        "it answers as commit {}, but the release is {expected}",
-        answer.git_commit.as_deref().unwrap_or("unknown")
-    )
-}
-
-fn said_whole(error: &HealthError) -> String {
-    Failure::caused_by(FailureKind::Other, "no answer", error).to_string()
 }

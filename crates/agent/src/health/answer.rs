@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use togather_model::Slot;
+use togather_model::{Acceptance, Slot, Verdict};
 
 /// The fewest digits by which a shortened commit is recognised; git itself shortens to seven.
 const SHORT_COMMIT: usize = 7;
 
-/// An answer to a health question. What the app does not report is `None`, and is not checked.
+const TOO_MANY_REQUESTS: u16 = 429;
+const UNAVAILABLE: u16 = 503;
+
+/// An answer to a question how the app is. What the app does not report is `None`, and is not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
@@ -25,6 +28,8 @@ pub struct Answer {
     pub checks: Vec<Check>,
     /// How long the answer took.
     pub latency: Duration,
+    /// How long to wait before asking again, if the answer says so (`Retry-After`).
+    pub retry_after: Option<Duration>,
 }
 
 /// One check of a health answer.
@@ -62,17 +67,65 @@ impl Answer {
                         .collect()
                 }),
             latency,
+            retry_after: None,
         }
     }
 
     /// Whether the app says it is well: a 2xx status and, if it names one, the status `healthy`.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        (200..300).contains(&self.http_status)
+        self.is_ready()
             && self
                 .status
                 .as_deref()
                 .is_none_or(|status| status == "healthy")
+    }
+
+    /// Whether the HTTP status alone says that the app is well.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        (200..300).contains(&self.http_status)
+    }
+
+    /// Whether the answer is not about the app at all, but about having asked too soon. Who asks too
+    /// often gets 429; an app that is busy may answer 503 and say when to come back.
+    #[must_use]
+    pub fn is_later(&self) -> bool {
+        self.http_status == TOO_MANY_REQUESTS
+            || self.http_status == UNAVAILABLE && self.retry_after.is_some()
+    }
+
+    /// What the app says of itself, to be judged and remembered; `None`: the answer is no verdict,
+    /// because it came too soon or is not of the app's making.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Verdict> {
+        let status = match (&self.status, self.is_ready()) {
+            // An app's own word counts as far as its HTTP status agrees.
+            (Some(status), false) if status == "healthy" || status == "degraded" => None,
+            (Some(status), _) => Some(status.clone()),
+            (None, true) => Some("healthy".into()),
+            (None, false) => None,
+        };
+        let checks = self.checks.iter();
+        status.filter(|_| !self.is_later()).map(|status| Verdict {
+            status: Some(status),
+            checks: checks
+                .map(|check| (check.name.clone(), check.status.clone()))
+                .collect(),
+        })
+    }
+
+    /// Whether the app is fit to serve: by what the operator accepts, and by what the version said
+    /// that it replaces.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn is_fit(&self, acceptance: &Acceptance, live: Option<&Verdict>) -> Result<(), String> {
+        let verdict = self.verdict().filter(|_| self.is_ready());
+        let verdict = verdict.ok_or_else(|| self.why())?;
+        acceptance
+            .judge(&verdict, live)
+            .map_err(|complaints| format!("{}; {}", self.why(), complaints.join("; ")))
     }
 
     /// Whether this commit answered, as far as the app says. It may shorten the commit.
@@ -86,6 +139,15 @@ impl Answer {
     /// The answer in words, above all what is wrong with it.
     #[must_use]
     pub fn why(&self) -> String {
+        if self.is_later() {
+            let when = self
+                .retry_after
+                .map_or_else(String::new, |after| format!(" in {} s", after.as_secs()));
+            return format!(
+                "HTTP {}, asked too often: to be asked again{when}",
+                self.http_status
+            );
+        }
         let status = self.status.as_deref().unwrap_or("no status told");
         let complaints = self.checks.iter().filter(|check| check.status != "pass");
         let complaints =

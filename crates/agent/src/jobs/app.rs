@@ -1,10 +1,12 @@
 //! The app standing still while databases change places: no traffic, no process, no writes.
 
 use togather_model::{Failure, FailureKind, Slot};
-use tokio::time::Instant;
 
 use super::Swap;
-use crate::{health::Answer, node::Node};
+use crate::{
+    health::{Place, Proof, how_it_ended},
+    node::Node,
+};
 
 /// How the app stands.
 pub(super) struct Standing {
@@ -87,49 +89,28 @@ async fn give_traffic(node: &Node, swap: &Swap) -> Result<(), Failure> {
 }
 
 async fn await_healthy(node: &Node, slot: Slot, git_commit: &str) -> Result<(), Failure> {
-    let strategy = &node.strategy;
-    let deadline = Instant::now() + strategy.health_timeout;
-    let mut in_a_row = 0;
-    loop {
-        let answer = node.health.slot(slot).await;
-        let good = |answer: &Answer| answer.is_healthy() && answer.is_commit(git_commit);
-        in_a_row = if answer.as_ref().is_ok_and(good) {
-            in_a_row + 1
-        } else {
-            0
-        };
-        if in_a_row >= strategy.health_successes {
-            return Ok(());
-        }
-        let ended = match node.containers.slot(slot).await {
-            Ok(held) => !held.is_some_and(|held| held.running),
-            Err(_) => false,
-        };
-        if ended || Instant::now() >= deadline {
-            return Err(unhealthy(node, slot, answer.map(|answer| answer.why()), ended).await);
-        }
-        tokio::time::sleep(strategy.health_interval).await;
+    let proof = Proof {
+        asker: &node.health,
+        strategy: &node.strategy,
+        place: Place::Slot(slot),
+        containers: Some(&*node.containers),
+        slot,
+        git_commit,
+        judge: &|answer| answer.is_fit(&node.acceptance, None),
+    };
+    match proof.carry_out().await {
+        Ok(_) => Ok(()),
+        Err(why) => Err(unhealthy(node, slot, why).await),
     }
 }
 
-async fn unhealthy(
-    node: &Node,
-    slot: Slot,
-    answer: Result<String, crate::health::HealthError>,
-    ended: bool,
-) -> Failure {
-    let what = match ended {
-        true => format!("the app in {slot} ended"),
-        false => format!("the app in {slot} did not become healthy"),
+async fn unhealthy(node: &Node, slot: Slot, why: String) -> Failure {
+    let what = match how_it_ended(&*node.containers, slot).await {
+        Some(_) => format!("the app in {slot} ended"),
+        None => format!("the app in {slot} did not become healthy"),
     };
-    let mut failure = match answer {
-        Ok(why) => {
-            let mut failure = Failure::new(FailureKind::Unhealthy, what);
-            failure.causes.push(why);
-            failure
-        }
-        Err(error) => Failure::caused_by(FailureKind::Unhealthy, what, &error),
-    };
+    let mut failure = Failure::new(FailureKind::Unhealthy, what);
+    failure.causes.push(why);
     if let Ok(logs) = node.containers.logs(slot, 10).await
         && !logs.trim().is_empty()
     {

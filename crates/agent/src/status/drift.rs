@@ -171,6 +171,7 @@ mod tests {
             git_commit: Some(commit.into()),
             slot: Some(slot),
             checks: vec![],
+            retry_after: None,
             latency: Duration::ZERO,
         }
     }

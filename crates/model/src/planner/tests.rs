@@ -73,6 +73,7 @@ prop_compose! {
             node: "n".into(),
             live: live_schema.map(live),
             live_healthy,
+            live_verdict: None,
             schema,
             ran: vec![],
             other_lines: [].into(),
@@ -144,6 +145,7 @@ fn healthy_at(version: u64) -> Observed {
         node: "n".into(),
         live: Some(live(version)),
         live_healthy: true,
+        live_verdict: None,
         schema: Schema::At {
             version,
             dirty: false,

@@ -15,8 +15,8 @@ use std::{
 
 use outside::Outside;
 use togather_model::{
-    Digest, Event, Failure, Hook, Image, Line, Migration, Operation, OperationKind, OperationState,
-    Plan, Release, Schema, Slot, Step, Strategy, Timestamp, Ulid, Undo,
+    Acceptance, Digest, Event, Failure, Hook, Image, Line, Migration, Operation, OperationKind,
+    OperationState, Plan, Release, Schema, Slot, Step, Strategy, Timestamp, Ulid, Undo,
     planner::{self, Request},
     release::{OtherLine, Prepare, SCHEMA},
     retention::Policy,
@@ -29,6 +29,7 @@ use crate::{
     database::{DatabaseError, scratch_name},
     deploy::Deployment,
     fetches::Fetches,
+    health::Asker,
     node::Node,
     progress::Progress,
     snapshots::{ConditionalWrites, Manifest},
@@ -452,7 +453,8 @@ impl World {
             attesters: Arc::new(outside.clone()),
             containers: Arc::new(outside.clone()),
             traffic: Arc::new(outside.clone()),
-            health: Arc::new(outside.clone()),
+            health: Arc::new(Asker::new(Arc::new(outside.clone()))),
+            acceptance: Acceptance::default(),
             database: Arc::new(outside.clone()),
             snapshots: Arc::new(outside.clone()),
             host: Arc::new(outside),
@@ -532,6 +534,7 @@ impl World {
         let observed = togather_model::Observed {
             node: "node-1".into(),
             live_healthy: live.is_some(),
+            live_verdict: None,
             live,
             schema: truth.schema(),
             ran: vec![],

@@ -27,6 +27,7 @@ fn plan(node: &str, from: Option<&str>, migrations: &[u64], to_run: &[Step]) -> 
                 schema: 3,
                 other_lines: [].into(),
             }),
+            live_verdict: None,
             to: Slot::Green,
             schema_before: Some(3),
             migrations: migrations.into(),

@@ -55,6 +55,7 @@ impl Service {
             version: to.version.clone(),
             git_commit: to.git_commit.clone(),
             from,
+            live_verdict: None,
             to: Slot::Green,
             schema_before: None,
             migrations: Vec::new(),

@@ -11,7 +11,7 @@ use crate::{
         App, Containers, ContainersError, Engine, Errand, ErrandEnd, Finished, SlotContainer,
     },
     database::{Database, DatabaseError, Migrated},
-    health::{Answer, Health, HealthError, Requests},
+    health::{Answer, Health, HealthError, Place, Requests},
     host::Host,
     migrations::MigrationError,
     node::Attesters,
@@ -97,6 +97,7 @@ impl Outside {
                 slot: Some(slot),
                 checks: vec![],
                 latency: Duration::from_millis(1),
+                retry_after: None,
             })
         });
         let answer: Result<Answer, &str> = answer.await.map_err(HealthError::Other)?;
@@ -304,12 +305,15 @@ impl Traffic for Outside {
 
 #[async_trait]
 impl Health for Outside {
-    async fn slot(&self, slot: Slot) -> Result<Answer, HealthError> {
-        self.answer(Some(slot), false).await
+    async fn verdict(&self, place: Place) -> Result<Answer, HealthError> {
+        match place {
+            Place::Slot(slot) => self.answer(Some(slot), false).await,
+            Place::Public => self.answer(None, true).await,
+        }
     }
 
-    async fn public(&self) -> Result<Answer, HealthError> {
-        self.answer(None, true).await
+    async fn ready(&self, _: Place) -> Result<Option<Answer>, HealthError> {
+        Ok(None)
     }
 
     async fn requests(&self, _: Slot) -> Result<Option<Requests>, HealthError> {

@@ -1,0 +1,94 @@
+//! How often a path may be asked that the app limits for each client. Pure: the time is an argument.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+/// The time over which questions are counted: a minute, and a little for answers that lag.
+pub(crate) const WINDOW: Duration = Duration::from_secs(61);
+
+/// So many questions within that time: a third of what the Togather server allows one client, which
+/// may be all its visitors together.
+pub(crate) const AT_MOST: usize = 20;
+
+/// When limited paths were asked.
+#[derive(Debug, Default)]
+pub(crate) struct Ration {
+    asked: VecDeque<Instant>,
+}
+
+impl Ration {
+    /// How many more questions there may be now.
+    pub(crate) fn left(&mut self, now: Instant) -> usize {
+        while self.asked.front().is_some_and(|at| *at + WINDOW <= now) {
+            self.asked.pop_front();
+        }
+        AT_MOST.saturating_sub(self.asked.len())
+    }
+
+    /// When the next question may be asked, `now` or later.
+    pub(crate) fn next(&mut self, now: Instant) -> Instant {
+        match self.left(now) {
+            0 => self.asked.front().map_or(now, |oldest| *oldest + WINDOW),
+            _ => now,
+        }
+    }
+
+    /// Counts a question that is asked now.
+    pub(crate) fn spend(&mut self, now: Instant) {
+        self.asked.push_back(now);
+    }
+
+    /// The last one did not reach the app: nobody counted it.
+    pub(crate) fn give_back(&mut self) {
+        self.asked.pop_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However impatient whoever asks is.
+        #[test]
+        fn no_minute_has_more_questions_than_allowed(
+            pauses in proptest::collection::vec(0_u64..9_000, 1..200),
+        ) {
+            let start = Instant::now();
+            let (mut ration, mut now, mut asked) = (Ration::default(), start, Vec::new());
+            for pause in pauses {
+                now = ration.next(now + Duration::from_millis(pause));
+                ration.spend(now);
+                asked.push(now);
+            }
+            for (first, at) in asked.iter().enumerate() {
+                let within = asked[first..].iter().take_while(|later| **later < *at + Duration::from_secs(60));
+                prop_assert!(within.count() <= AT_MOST);
+            }
+        }
+
+        /// And nobody waits who need not.
+        #[test]
+        fn who_asks_rarely_never_waits(pauses in proptest::collection::vec(3_100_u64..9_000, 1..100)) {
+            let (mut ration, mut now) = (Ration::default(), Instant::now());
+            for pause in pauses {
+                now += Duration::from_millis(pause);
+                prop_assert_eq!(ration.next(now), now);
+                ration.spend(now);
+            }
+        }
+    }
+
+    #[test]
+    fn what_did_not_reach_the_app_is_not_counted() {
+        let (mut ration, now) = (Ration::default(), Instant::now());
+        for _ in 0..1_000 {
+            ration.spend(now);
+            ration.give_back();
+        }
+        assert_eq!(ration.left(now), AT_MOST);
+    }
+}
