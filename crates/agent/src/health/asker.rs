@@ -106,6 +106,12 @@ impl Asker {
         self.clock.sleep(time).await;
     }
 
+    /// A deployment has ended, and with it what it asked: the next one starts another process, which
+    /// counts for itself.
+    pub fn begin_anew(&self) {
+        self.asked().ration = Ration::default();
+    }
+
     /// Waits until a limited path may be asked. Returns how long that took.
     pub async fn turn(&self) -> Duration {
         let begun = self.now();

@@ -17,6 +17,11 @@ use crate::{
 const DEPLOYMENT: &str = "\
 # How this node deploys the app. Every key has a default: deploy/config/deployment.yml of the
 # distribution states and explains them all, and `togather-agent check` prints those in use.
+app:
+  # What the Togather server answers however often it is asked; all else it limits for each client.
+  ready_path: /readyz
+  # A degraded release may serve, if it is no more degraded than the one it replaces.
+  accept: [healthy, degraded]
 ";
 
 /// Where a node's bundle is.
