@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use togather_model::{
-    Acceptance, Digest, Failure, FailureKind, Line, Live, Observed, Release, Schema, Slot, Strategy,
-    release::Migrations, retention::RollbackTarget,
+    Acceptance, Digest, Failure, FailureKind, Line, Live, Observed, Release, Schema, Slot,
+    Strategy, release::Migrations, retention::RollbackTarget,
 };
 
 use crate::{

@@ -85,11 +85,13 @@ impl Deployment<'_> {
     fn migration_failed(&self, error: &MigrationError) -> Failure {
         if !error.is_the_migrations() {
             let what = "the migrations were not all run";
-            return Failure::caused_by(FailureKind::Migration, what, error)
-                .next("the version before serves on; look at the database's logs on the node, and run the command again");
+            return Failure::caused_by(FailureKind::Migration, what, error).next(format!(
+                "{}; look at the database's logs on the node, and run the command again",
+                self.what_serves()
+            ));
         }
         let mut failure = Failure::caused_by(FailureKind::Migration, "a migration failed", error)
-            .next("the version before serves on");
+            .next(self.what_serves());
         let MigrationError::Failed {
             aftermath: Some(aftermath),
             ..
