@@ -14,6 +14,7 @@ use togather_agent::{
     assembly::Parts,
     config::Config,
     configuration,
+    containers::compose,
     gate::Gate,
     jobs::Jobs,
     lookout::Lookout,
@@ -62,6 +63,9 @@ struct Check {
     /// environment, where the store's credentials are.
     #[arg(long)]
     store: bool,
+    /// Prints the Compose file as it will be run instead, every value filled in and secrets masked.
+    #[arg(long)]
+    resolved: bool,
 }
 
 #[derive(clap::Args)]
@@ -101,12 +105,20 @@ async fn check(wanted: Check) -> Result<(), Failure> {
     install_ring();
     let config = Config::load(&wanted.files.config).map_err(|e| misconfigured(&e))?;
     let parts = Parts::of(&config).map_err(|e| misconfigured(&e))?;
+    if wanted.resolved {
+        return print(&resolved(&config)?);
+    }
     let effective = config.effective().map_err(|e| misconfigured(&e))?;
     // What follows from several values is a comment, so that the whole stays YAML.
     let place = parts.place_of_programs();
     let mut shown = format!("{}\n# {place}\n", effective.trim_end());
     for warning in &config.warnings {
         shown.push_str(&format!("# warning: {warning}\n"));
+    }
+    let service = &config.deployment.app.service;
+    let compose = compose::load(&config.compose, &config.environment, service);
+    for warning in compose.map_err(|e| misconfigured(&e))?.warnings {
+        shown.push_str(&format!("# warning: docker-compose.yml, {warning}\n"));
     }
     if let Err(error) = parts.check_registries() {
         let failure = misconfigured(&error);
@@ -115,7 +127,26 @@ async fn check(wanted: Check) -> Result<(), Failure> {
     if wanted.store {
         shown.push_str(&parts.look_at_store().await?);
     }
-    let written = io::stdout().lock().write_all(shown.as_bytes());
+    print(&shown)
+}
+
+/// The Compose file as it will be run, for people to look at.
+fn resolved(config: &Config) -> Result<String, Failure> {
+    let service = &config.deployment.app.service;
+    let shown = compose::resolved(&config.compose, &config.environment, service);
+    let mut shown = shown.map_err(|e| misconfigured(&e))?;
+    for name in compose::SUPPLIED {
+        if shown.contains(&format!("${{{name}}}")) {
+            shown.push_str(&format!(
+                "# {name} is known only when the app's container is made\n"
+            ));
+        }
+    }
+    Ok(shown)
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let written = io::stdout().lock().write_all(text.as_bytes());
     written.map_err(|e| failed("the values in effect could not be printed", &e))
 }
 

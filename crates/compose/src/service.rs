@@ -70,12 +70,65 @@ pub struct Service {
     pub extra_hosts: Vec<String>,
     /// Whether a small init is its first process.
     pub init: Option<bool>,
+    // What follows is left out of the fingerprint while it says nothing: containers that were made
+    // before the agent knew these keys do not differ from their file.
+    /// Its container's name, if it is not the project's and the service's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    /// The name it has for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Besides its own name, what it is called in a network; by the networks' names in Docker.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, Vec<String>>,
+    /// By the kernel's names for them, such as `nofile`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// How many processes it may have; -1 is without limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pids_limit: Option<i64>,
+    /// For which machine its image must be, for example `linux/arm64`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// When its image is pulled.
+    #[serde(skip_serializing_if = "PullPolicy::is_default")]
+    pub pull_policy: PullPolicy,
+}
+
+/// In a text, what stands for the value of this name until it is known. No file can hold it.
+pub(crate) fn awaiting(name: &str) -> String {
+    format!("\0{name}\0")
 }
 
 impl Service {
+    /// The name of its container, if it is a base service.
+    #[must_use]
+    pub fn container(&self, project: &str) -> String {
+        let own = self.container_name.clone();
+        own.unwrap_or_else(|| format!("{project}-{}", self.name))
+    }
+
     /// How long it may take to stop before it is killed.
     pub fn grace(&self) -> Duration {
         self.stop_grace_period.unwrap_or(STOP_GRACE_PERIOD)
+    }
+
+    /// The names whose values are known only when the container is made.
+    #[must_use]
+    pub fn awaits(&self) -> BTreeSet<&str> {
+        let values = self.environment.values();
+        values
+            // Every second part stands between two marks.
+            .flat_map(|value| value.split('\0').skip(1).step_by(2))
+            .collect()
+    }
+
+    /// Fills in a value that was not known before.
+    pub fn fill_in(&mut self, name: &str, value: &str) {
+        let mark = awaiting(name);
+        for text in self.environment.values_mut() {
+            *text = text.replace(&mark, value);
+        }
     }
 
     /// A fingerprint of all of it: two equal ones mean equal configurations. Secrets are in it only
@@ -140,8 +193,36 @@ pub enum Restart {
     },
 }
 
+/// When a base service's image is pulled, if its container is to be made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PullPolicy {
+    /// When it is not on the node.
+    #[default]
+    Missing,
+    /// Always: a tag may have moved.
+    Always,
+    /// Never: it must be there.
+    Never,
+}
+
+impl PullPolicy {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A limit of the kernel. -1 is without limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Ulimit {
+    /// What holds at first.
+    pub soft: i64,
+    /// Up to which the service itself may raise it.
+    pub hard: i64,
+}
+
 /// Where a service's output goes.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Logging {
     /// Docker's logging driver.
     pub driver: Option<String>,
@@ -150,7 +231,7 @@ pub struct Logging {
 }
 
 /// A network or a volume.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Resource {
     /// Its name in the file.
     pub key: String,
@@ -162,4 +243,7 @@ pub struct Resource {
     pub driver_opts: BTreeMap<String, String>,
     /// Made by somebody else; it must be there.
     pub external: bool,
+    /// A network without a way out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub internal: bool,
 }

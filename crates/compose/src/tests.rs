@@ -1,8 +1,12 @@
 //! What a Compose file may say, what it comes to, and what is refused in which words.
 
+mod keys;
+mod mistakes;
+mod properties;
+
 use std::time::Duration;
 
-use crate::{service::*, *};
+use super::*;
 
 /// The file that an operator installs.
 const SHIPPED: &str = include_str!("../../../deploy/docker/docker-compose.yml");
@@ -24,7 +28,29 @@ fn environment() -> BTreeMap<String, String> {
 }
 
 fn load(text: &str) -> Result<Compose, ComposeError> {
-    Compose::parse(Path::new("compose.yml"), text, &environment(), "app")
+    load_from(&source(text, &environment()))
+}
+
+fn load_from(source: &Source<'_>) -> Result<Compose, ComposeError> {
+    Compose::parse(source)
+}
+
+/// A file `/etc/node/compose.yml`, beside which there is one other file, `extra.env`.
+fn source<'a>(text: &'a str, environment: &'a BTreeMap<String, String>) -> Source<'a> {
+    Source {
+        path: Path::new("compose.yml"),
+        folder: Path::new("/etc/node"),
+        text,
+        environment,
+        app: "app",
+        home: Some(Path::new("/var/lib/agent")),
+        later: &["PROXY"],
+        files: &|path| match path.to_str() {
+            Some("/etc/node/extra.env") => Ok("A=file\nB=${POSTGRES_USER}-${A}\n".into()),
+            Some("/etc/node/bad.env") => Ok("A=1\nNAME ALONE\nB=${NOWHERE_AT_ALL}\n".into()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        },
+    }
 }
 
 /// The error's text for a file with these lines in the service `db`, which begin at line 5.
@@ -64,7 +90,7 @@ fn the_shipped_file_is_understood() {
     let app = &compose.app;
     assert_eq!(
         app.environment["DATABASE_URL"],
-        "postgres://togather:p$ss: 'word'@db:5432/togather?sslmode=disable"
+        "postgres://togather:p%24ss%3A%20%27word%27@db:5432/togather?sslmode=disable"
     );
     assert_eq!(app.environment["ENVIRONMENT"], "production");
     assert_eq!(app.restart, Restart::UnlessStopped);
@@ -129,24 +155,24 @@ fn the_fingerprint_changes_with_any_value() {
 #[test]
 fn a_key_outside_the_subset_is_named_with_service_and_line() {
     let error = refused("init: true\nbuild: .");
-    let expected = "compose.yml, line 6: service `db`: the key `build` is not one this agent knows";
+    let expected = "compose.yml:6: service `db`: the key `build` is not one this agent knows";
     assert!(error.starts_with(expected), "{error}");
     let error = refused("healthcheck:\n  test: x\n  start_interval: 1s");
     assert!(
-        error.contains("line 7: service `db`: the key `start_interval`"),
+        error.contains("compose.yml:7: service `db`, `healthcheck`: the key `start_interval`"),
         "{error}"
     );
     let error = load("name: n\nsecrets: {}\nservices: {app: {}}\n").unwrap_err();
     let error = error.to_string();
     assert!(
-        error.contains("line 2: top level: the key `secrets`"),
+        error.contains("compose.yml:2: top level: the key `secrets`"),
         "{error}"
     );
     let error = load("name: n\nservices: {app: {}}\nnetworks:\n  a:\n    mtu: 1\n").unwrap_err();
     assert!(
         error
             .to_string()
-            .contains("line 5: networks: the key `mtu`"),
+            .contains("compose.yml:5: networks, `a`: the key `mtu`"),
         "{error}"
     );
 }
@@ -156,21 +182,24 @@ fn each_refusal_says_line_place_and_what_was_expected() {
     for (lines, expected) in [
         (
             "environment: {A: '${NOWHERE}'}",
-            "line 5: service `db`, `environment`: `NOWHERE` has no value",
+            "compose.yml:5: service `db`, `environment`: `NOWHERE` has no value",
         ),
         (
             "environment:\n  - NOWHERE",
-            "line 6: service `db`, `environment`: `NOWHERE` has no value",
+            "compose.yml:6: service `db`, `environment`: `NOWHERE` has no value",
         ),
-        ("command: ['${5}']", "`command`: `${` begins no reference"),
+        (
+            "command: ['${5}']",
+            "`command`: `${` begins no reference here",
+        ),
         ("command: a 'b", "`command`: a quote is not closed"),
         (
             "ports: ['8080']",
             "`ports`: `8080` is not valid; expected `HOST:CONTAINER`",
         ),
         (
-            "volumes:\n  - ./data:/data",
-            "line 6: service `db`, `volumes`: `./data:/data` is not valid",
+            "volumes:\n  - data:data",
+            "compose.yml:6: service `db`, `volumes`: `data:data` is not valid",
         ),
         (
             "volumes: ['data:/data']",
@@ -195,19 +224,28 @@ fn each_refusal_says_line_place_and_what_was_expected() {
             "shm_size: lots",
             "`shm_size`: `lots` is not valid; expected a size such as `64m`",
         ),
-        ("stop_grace_period: 10", "expected a duration such as `30s`"),
+        (
+            "stop_grace_period: 10",
+            "expected a span of time such as `30s`",
+        ),
         ("read_only: perhaps", "expected `true` or `false`"),
         (
             "healthcheck: {test: [pg_isready]}",
             "a list begins with `CMD` and a program",
         ),
         ("healthcheck: {retries: few}", "expected a whole number"),
-        ("image: b", "the key `image` is there twice"),
+        (
+            "image: b",
+            "service `db`: the key `image` is there twice, first in line 4",
+        ),
         ("environment: 5", "expected a list or a mapping"),
-        ("user: [a]", "line 5: service `db`: expected string scalar"),
+        (
+            "user: [a]",
+            "compose.yml:5: service `db`, `user`: expected a text, found a list",
+        ),
     ] {
         let error = refused(lines);
-        assert!(error.starts_with("compose.yml, line "), "{error}");
+        assert!(error.starts_with("compose.yml:"), "{error}");
         assert!(error.contains(expected), "{lines}\n{error}");
     }
 }
@@ -227,13 +265,13 @@ fn the_app_must_fit_into_slots() {
     };
     let error = with_app("ports: ['8080:8080']");
     assert!(
-        error.contains("line 5: service `app`, `ports`: the app must not publish"),
+        error.contains("compose.yml:5: service `app`, `ports`: the app must not publish"),
         "{error}"
     );
     for policy in ["always", "on-failure"] {
         let error = with_app(&format!("restart: {policy}"));
         assert!(
-            error.contains("line 5: service `app`, `restart`: Docker would start"),
+            error.contains("compose.yml:5: service `app`, `restart`: Docker would start"),
             "{error}"
         );
     }
@@ -252,7 +290,7 @@ fn base_services_need_an_image_and_a_name_of_their_own() {
     assert!(
         error
             .to_string()
-            .contains("line 5: service `db`, `image`: the key is missing"),
+            .contains("compose.yml:4: service `db`, `image`: the key is missing"),
         "{error}"
     );
     let error = load("name: togather\nservices:\n  app: {}\n  blue: {image: a}\n").unwrap_err();
@@ -272,6 +310,6 @@ fn what_is_not_yaml_is_refused_with_its_line() {
         "name: A B\nservices: {app: {}}\n",
     ] {
         let error = load(text).unwrap_err().to_string();
-        assert!(error.starts_with("compose.yml, line "), "{text:?}: {error}");
+        assert!(error.starts_with("compose.yml:"), "{text:?}: {error}");
     }
 }

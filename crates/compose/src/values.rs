@@ -1,53 +1,77 @@
-//! The small notations inside a Compose file: sizes, durations, ports, mounts, restart policies.
-//! Each gives `None` for a text that is none; the caller says what was expected and where.
+//! The small notations inside a Compose file: sizes, spans of time, numbers, restart policies. Each
+//! gives `None` for a text that is none; the caller says what was expected and where.
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
-use crate::service::{Port, Restart};
+use crate::service::{PullPolicy, Restart};
 
 pub(crate) const SIZE: &str = "a size such as `64m` or `1g`";
 
-/// Bytes, in Docker's notation: a number and perhaps `b`, `k`, `m` or `g`, in powers of 1024.
+/// Bytes, in Docker's notation: a number and perhaps `b`, `k`, `m`, `g`, `t` or `p` (also `kb`, `kib`),
+/// in powers of 1024.
 pub(crate) fn size(text: &str) -> Option<i64> {
     let text = text.trim().to_ascii_lowercase();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.get(digits.len()..)? {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
+    let unit = text.get(digits.len()..)?;
+    let unit = unit.strip_suffix('b').unwrap_or(unit);
+    let unit = unit
+        .strip_suffix('i')
+        .filter(|unit| !unit.is_empty())
+        .unwrap_or(unit);
+    let shift = match unit {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        "p" => 50,
         _ => return None,
     };
-    let number: i64 = digits.trim_end().parse().ok().filter(|n| *n >= 0)?;
-    number.checked_mul(1 << shift)
+    let (whole, fraction) = split_number(digits.trim_end())?;
+    let whole = whole.checked_mul(1 << shift)?;
+    whole.checked_add(part_of(1 << shift, fraction)?)
 }
 
-pub(crate) const DURATION: &str = "a duration such as `30s` or `1m30s`";
+/// The whole and the digits of the fraction of a decimal number that is not negative.
+fn split_number(text: &str) -> Option<(i64, &str)> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let only_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || fraction.len() > 9 || !only_digits(whole) || !only_digits(fraction) {
+        return None;
+    }
+    Some((whole.parse().ok()?, fraction))
+}
+
+/// This fraction of a whole, rounded down.
+fn part_of(whole: i64, fraction: &str) -> Option<i64> {
+    let billionths: i128 = format!("{fraction:0<9}").parse().ok()?;
+    i64::try_from(i128::from(whole) * billionths / 1_000_000_000).ok()
+}
+
+pub(crate) const DURATION: &str = "a span of time such as `30s` or `1m30s`";
 
 pub(crate) fn duration(text: &str) -> Option<Duration> {
-    let duration: SignedDuration = text.trim().parse().ok()?;
-    duration.try_into().ok()
+    togather_model::span::parse(text.trim())
 }
 
 pub(crate) const CPUS: &str = "a number of CPUs such as `2` or `0.5`";
 
 /// Billionths of one CPU.
 pub(crate) fn nano_cpus(text: &str) -> Option<i64> {
-    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
-    let only_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || fraction.len() > 9 || !only_digits(whole) || !only_digits(fraction) {
-        return None;
-    }
-    let whole: i64 = whole.parse().ok()?;
-    let fraction: i64 = format!("{fraction:0<9}").parse().ok()?;
-    whole.checked_mul(1_000_000_000)?.checked_add(fraction)
+    const ONE: i64 = 1_000_000_000;
+    let (whole, fraction) = split_number(text.trim())?;
+    whole.checked_mul(ONE)?.checked_add(part_of(ONE, fraction)?)
 }
 
 pub(crate) const SWITCH: &str = "`true` or `false`";
 
 pub(crate) fn switch(text: &str) -> Option<bool> {
+    text.trim().to_ascii_lowercase().parse().ok()
+}
+
+pub(crate) const NUMBER: &str = "a whole number";
+
+pub(crate) fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
     text.trim().parse().ok()
 }
 
@@ -67,68 +91,96 @@ pub(crate) fn restart(text: &str) -> Option<Restart> {
     })
 }
 
-pub(crate) const PORT: &str =
-    "`HOST:CONTAINER`, perhaps with an address before and `/udp` after: `127.0.0.1:5432:5432/tcp`";
+pub(crate) const PULL_POLICY: &str =
+    "`missing` or `never`; the agent pulls when it makes a container, and builds nothing";
 
-pub(crate) fn port(text: &str) -> Option<Port> {
-    let (addresses, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    if !matches!(protocol, "tcp" | "udp" | "sctp") {
-        return None;
-    }
-    let (rest, container) = addresses.rsplit_once(':')?;
-    let (ip, host) = match rest.rsplit_once(':') {
-        Some((ip, host)) => (Some(ip), host),
-        None => (None, rest),
-    };
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
-    let ip = match ip {
-        Some(ip) => Some(
-            ip.trim_start_matches('[')
-                .trim_end_matches(']')
-                .parse()
-                .ok()?,
-        ),
-        None => None,
-    };
-    Some(Port {
-        ip,
-        host: number(host)?,
-        container: format!("{}/{protocol}", number(container)?),
+pub(crate) fn pull_policy(text: &str) -> Option<PullPolicy> {
+    Some(match text {
+        "missing" | "if_not_present" => PullPolicy::Missing,
+        "never" => PullPolicy::Never,
+        _ => return None,
     })
 }
 
-pub(crate) const MOUNT: &str =
-    "`VOLUME:/PATH` or `/HOST/PATH:/PATH`, perhaps with `:ro` after it; paths are absolute";
+pub(crate) const PROJECT: &str =
+    "lower-case letters, digits, `-` and `_`, beginning with a letter or digit";
 
-/// A mount as it is written.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Mount<'a> {
-    /// A volume's name, or an absolute path on the host.
-    pub(crate) source: &'a str,
-    /// An absolute path in the container.
-    pub(crate) target: &'a str,
-    pub(crate) read_only: bool,
+pub(crate) fn project(text: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let fits =
+        text.starts_with(allowed) && text.chars().all(|c| allowed(c) || matches!(c, '-' | '_'));
+    fits.then(|| text.to_owned())
 }
 
-pub(crate) fn mount(text: &str) -> Option<Mount<'_>> {
-    let mut parts = text.split(':');
-    let (source, target, mode) = (parts.next()?, parts.next()?, parts.next());
-    let read_only = match mode {
-        Some("ro") => true,
-        Some("rw") | None => false,
-        Some(_) => return None,
-    };
-    let a_name = |text: &str| {
-        text.bytes()
+pub(crate) const CONTAINER_NAME: &str =
+    "at least two letters, digits, `_`, `-` and `.`, beginning with a letter or digit";
+
+pub(crate) fn container_name(text: &str) -> Option<String> {
+    (text.len() > 1 && is_a_name(text)).then(|| text.to_owned())
+}
+
+/// Whether Docker takes this for the name of a volume or container.
+pub(crate) fn is_a_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text
+            .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-    };
-    let fits = (source.starts_with('/') || a_name(source)) && target.starts_with('/');
-    (fits && parts.next().is_none()).then_some(Mount {
-        source,
-        target,
-        read_only,
-    })
+}
+
+pub(crate) const PLATFORM: &str = "a platform such as `linux/amd64` or `linux/arm64/v8`";
+
+pub(crate) fn platform(text: &str) -> Option<String> {
+    let parts: Vec<_> = text.split('/').collect();
+    let fits = (1..=3).contains(&parts.len())
+        && parts.iter().all(|part| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        });
+    fits.then(|| text.to_owned())
+}
+
+/// Whether Compose makes another text of this one that stands without quotes, because YAML takes it
+/// for a number or a boolean: `010` becomes `8`, `1.10` becomes `1.1`, `True` becomes `true`.
+pub(crate) fn is_rewritten(text: &str) -> bool {
+    let unsigned = text.trim_start_matches(['+', '-']);
+    if matches!(text, "True" | "TRUE" | "False" | "FALSE")
+        || matches!(unsigned.to_ascii_lowercase().as_str(), ".inf" | ".nan")
+    {
+        return true;
+    }
+    let based = ["0x", "0X", "0o", "0O", "0b", "0B"]
+        .iter()
+        .find_map(|prefix| unsigned.strip_prefix(prefix));
+    if let Some(digits) = based {
+        return !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit() || b == b'_');
+    }
+    is_a_number(&unsigned.replace('_', ""))
+        && unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && !is_canonical(text)
+}
+
+/// Digits, perhaps a point and an exponent.
+fn is_a_number(text: &str) -> bool {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    let only_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let is_there = !whole.is_empty() || !fraction.is_empty();
+    is_there && !exponent.is_empty() && [whole, fraction, exponent].into_iter().all(only_digits)
+}
+
+/// Whether this number is written as Compose writes it.
+fn is_canonical(text: &str) -> bool {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "1"));
+    let only_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    only_digits(whole)
+        && only_digits(fraction)
+        && (whole == "0" || !whole.starts_with('0'))
+        && !fraction.ends_with('0')
+        // Beyond these a number loses digits, or gets an exponent.
+        && whole.len() + fraction.len() <= 15
+        && !(text.starts_with('-') && unsigned == "0")
+        && !unsigned.starts_with("0.0000")
 }
 
 #[cfg(test)]
@@ -137,18 +189,26 @@ mod tests {
 
     #[test]
     fn sizes_count_in_powers_of_1024() {
-        for (text, bytes) in [("0", 0), ("10b", 10), ("256m", 256 << 20), ("1GB", 1 << 30)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("10b", 10),
+            ("256m", 256 << 20),
+            ("1GB", 1 << 30),
+            ("1.5g", 3 << 29),
+            ("512 MiB", 512 << 20),
+        ] {
             assert_eq!(size(text), Some(bytes), "{text}");
         }
-        for text in ["", "m", "1.5g", "-1", "64 apples", "9999999999g"] {
+        for text in ["", "m", "-1", "64 apples", "9999999999g", "1i", "1.g.5"] {
             assert_eq!(size(text), None, "{text}");
         }
     }
 
     #[test]
-    fn durations_have_units() {
+    fn spans_of_time_have_units() {
         assert_eq!(duration("1m30s"), Some(Duration::from_secs(90)));
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(duration("1d"), Some(Duration::from_hours(24)));
         for text in ["", "30", "-5s", "soon"] {
             assert_eq!(duration(text), None, "{text}");
         }
@@ -164,43 +224,6 @@ mod tests {
     }
 
     #[test]
-    fn ports_name_host_and_container() {
-        let published = port("127.0.0.1:5433:5432").unwrap();
-        assert_eq!(published.ip, Some([127, 0, 0, 1].into()));
-        assert_eq!((published.host, &*published.container), (5433, "5432/tcp"));
-        assert_eq!(port("53:5353/udp").unwrap().container, "5353/udp");
-        assert!(port("[::1]:80:80").unwrap().ip.unwrap().is_ipv6());
-        for text in [
-            "8080",
-            "80:http",
-            "0:80",
-            "80:80/icmp",
-            "host:80:80",
-            "70000:80",
-        ] {
-            assert_eq!(port(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn mounts_name_a_volume_or_an_absolute_path() {
-        let data = mount("data:/var/lib/data:ro").unwrap();
-        assert_eq!((data.source, data.target), ("data", "/var/lib/data"));
-        assert!(data.read_only);
-        assert!(!mount("/srv/files:/files").unwrap().read_only);
-        for text in [
-            "/only",
-            "./here:/there",
-            "data:there",
-            "data:/a:z",
-            "a:/b:ro:x",
-            ":/x",
-        ] {
-            assert_eq!(mount(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn restart_policies_are_dockers() {
         assert_eq!(restart("unless-stopped"), Some(Restart::UnlessStopped));
         assert_eq!(
@@ -208,5 +231,67 @@ mod tests {
             Some(Restart::OnFailure { retries: 3 })
         );
         assert_eq!(restart("sometimes"), None);
+    }
+
+    #[test]
+    fn names_and_platforms_are_dockers() {
+        assert!(container_name("pg-1").is_some() && container_name("a").is_none());
+        assert!(container_name("-a").is_none() && container_name("a/b").is_none());
+        assert!(platform("linux/arm64/v8").is_some() && platform("linux//x").is_none());
+        assert!(project("togather_2").is_some() && project("A B").is_none());
+    }
+
+    #[test]
+    fn what_compose_would_write_differently_is_known() {
+        for text in [
+            "010",
+            "0644",
+            "1_000",
+            "+5",
+            "0x10",
+            "0o17",
+            "0b1",
+            "1.0",
+            "1.10",
+            "1e3",
+            ".5",
+            "5.",
+            "True",
+            "FALSE",
+            ".inf",
+            "-0",
+            "08",
+            "0.00001",
+            "12345678901234567890",
+            "-.5",
+        ] {
+            assert!(is_rewritten(text), "{text}");
+        }
+        for text in [
+            "0",
+            "8080",
+            "-5",
+            "1.5",
+            "0.25",
+            "true",
+            "false",
+            "",
+            "a",
+            "1.2.3",
+            "10m",
+            "0x",
+            "2026-11-25",
+            "e3",
+            "1e",
+            "_1",
+            "yes",
+            "127.0.0.1",
+            "v1.0",
+            "-",
+            ".",
+            "+",
+        ] {
+            assert!(!is_rewritten(text), "{text}");
+        }
     }
 }

@@ -21,6 +21,7 @@ pub mod retention;
 pub mod rollout;
 pub mod settings;
 pub mod slot;
+pub mod span;
 pub mod step;
 
 pub use digest::Digest;

@@ -9,7 +9,7 @@ use bollard::{
     },
     query_parameters::ListContainersOptionsBuilder,
 };
-use togather_compose::{Resource, Service};
+use togather_compose::{PullPolicy, Resource, Service};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -73,6 +73,7 @@ impl Docker {
             name: network.name.clone(),
             driver: network.driver.clone(),
             options: Some(network.driver_opts.clone().into_iter().collect()),
+            internal: network.internal.then_some(true),
             labels: Some(labels::of_resource(
                 self.compose.project(),
                 "network",
@@ -123,7 +124,7 @@ impl Docker {
         let mut said = Vec::new();
         let container = match self.find_usable(service).await? {
             None => {
-                let name = format!("{}-{}", self.compose.project(), service.name);
+                let name = service.container(self.compose.project());
                 self.create_base(&name, service).await?;
                 said.push(format!("{} created and started", service.name));
                 name
@@ -179,7 +180,18 @@ impl Docker {
 
     async fn create_base(&self, name: &str, service: &Service) -> Result<(), ContainersError> {
         let image = service.image.clone().unwrap_or_default();
-        self.pull_if_missing(&service.name, &image).await?;
+        match service.pull_policy {
+            PullPolicy::Missing | PullPolicy::Always => {
+                self.pull_if_missing(&service.name, &image).await?;
+            }
+            PullPolicy::Never if !self.has(&image).await? => {
+                return Err(ContainersError::NotThere {
+                    kind: "image, and `pull_policy` is `never`:",
+                    name: image,
+                });
+            }
+            PullPolicy::Never => {}
+        }
         let extra = Extra {
             image: &image,
             labels: labels::of_service(self.compose.project(), service)?,

@@ -46,15 +46,18 @@ impl Docker {
     ) -> Result<String, ContainersError> {
         let client = self.client().await?;
         let alias = extra.alias.to_owned();
-        let options = CreateContainerOptionsBuilder::new().name(name).build();
+        let mut options = CreateContainerOptionsBuilder::new().name(name);
+        if let Some(platform) = &service.platform {
+            options = options.platform(platform);
+        }
         let created = client
-            .create_container(Some(options), create::body(service, extra))
+            .create_container(Some(options.build()), create::body(service, extra))
             .await;
         let created = created.map_err(|e| refused(format!("create the container {name}"), e))?;
         for network in service.networks.iter().skip(1) {
             let request = NetworkConnectRequest {
                 container: name.to_owned(),
-                endpoint_config: Some(create::endpoint(&alias)),
+                endpoint_config: Some(create::endpoint(service, network, &alias)),
             };
             let joined = client.connect_network(network, request).await;
             joined.map_err(|e| refused(format!("join {name} to the network {network}"), e))?;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use bollard::models::{
     ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
-    NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
+    NetworkingConfig, PortBinding, PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use togather_compose::{Healthcheck, Logging, Port, Restart, Service};
@@ -40,13 +40,16 @@ pub(super) fn body(service: &Service, extra: Extra<'_>) -> ContainerCreateBody {
         env: Some(environment.collect()),
         labels: Some(labels),
         user: service.user.clone(),
+        hostname: service.hostname.clone(),
         working_dir: service.working_dir.clone(),
         stop_signal: service.stop_signal.clone(),
         stop_timeout: Some(whole_seconds(service.grace())),
         healthcheck: service.healthcheck.as_ref().map(health_config),
         exposed_ports: Some(ports.iter().map(|port| port.container.clone()).collect()),
         networking_config: network.map(|network| NetworkingConfig {
-            endpoints_config: Some([(network.clone(), endpoint(extra.alias))].into()),
+            endpoints_config: Some(
+                [(network.clone(), endpoint(service, network, extra.alias))].into(),
+            ),
         }),
         host_config: Some(HostConfig {
             port_bindings: Some(port_map(&ports)),
@@ -57,10 +60,11 @@ pub(super) fn body(service: &Service, extra: Extra<'_>) -> ContainerCreateBody {
     }
 }
 
-/// How a container is known inside one of its networks.
-pub(super) fn endpoint(alias: &str) -> EndpointSettings {
+/// How a container is known inside one of its networks: by its own alias, and those of the file.
+pub(super) fn endpoint(service: &Service, network: &str, alias: &str) -> EndpointSettings {
+    let aliases = service.aliases.get(network).into_iter().flatten();
     EndpointSettings {
-        aliases: Some(vec![alias.to_owned()]),
+        aliases: Some(aliases.cloned().chain([alias.to_owned()]).collect()),
         ..EndpointSettings::default()
     }
 }
@@ -73,6 +77,8 @@ fn host_config(service: &Service) -> HostConfig {
         shm_size: service.shm_size,
         memory: service.mem_limit,
         nano_cpus: service.nano_cpus,
+        pids_limit: service.pids_limit,
+        ulimits: some_of_ulimits(service),
         log_config: service.logging.as_ref().map(log_config),
         readonly_rootfs: Some(service.read_only),
         tmpfs: (!service.tmpfs.is_empty()).then(|| service.tmpfs.clone().into_iter().collect()),
@@ -83,6 +89,16 @@ fn host_config(service: &Service) -> HostConfig {
         init: service.init,
         ..HostConfig::default()
     }
+}
+
+fn some_of_ulimits(service: &Service) -> Option<Vec<ResourcesUlimits>> {
+    let limits = service.ulimits.iter();
+    let limits = limits.map(|(name, limit)| ResourcesUlimits {
+        name: Some(name.clone()),
+        soft: Some(limit.soft),
+        hard: Some(limit.hard),
+    });
+    (!service.ulimits.is_empty()).then(|| limits.collect())
 }
 
 fn restart_policy(restart: Restart) -> RestartPolicy {

@@ -1,13 +1,16 @@
 //! The two containers of the app.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use bollard::{models::ContainerInspectResponse, query_parameters::StopContainerOptionsBuilder};
-use togather_compose::Port;
+use togather_compose::{Port, Service};
 use togather_model::{Digest, Slot};
 
 use super::{
-    super::{App, ContainersError, SlotContainer},
+    super::{App, ContainersError, SlotContainer, compose::PROXY_CIDRS},
     Docker,
     connection::{PATIENCE, has_status},
     create::{Extra, whole_seconds},
@@ -21,7 +24,8 @@ pub(super) fn name(slot: Slot) -> String {
 impl Docker {
     pub(super) async fn start_app(&self, slot: Slot, app: &App) -> Result<(), ContainersError> {
         self.remove(slot).await?;
-        let service = &self.compose.app;
+        let mut service = self.compose.app.clone();
+        self.supply(&mut service).await?;
         let name = name(slot);
         // Not the service's own name: that would reach either version at random.
         let alias = format!("{}-{slot}", service.name);
@@ -37,7 +41,37 @@ impl Docker {
             // The server shows one in its answers, and labels its metrics with the other.
             environment: &[("DEPLOYMENT_SLOT", slot.as_str()), ("SLOT", slot.as_str())],
         };
-        self.create_and_start(&name, service, extra).await
+        self.create_and_start(&name, &service, extra).await
+    }
+
+    /// Fills in what the app's environment names and is known only now.
+    async fn supply(&self, service: &mut Service) -> Result<(), ContainersError> {
+        if service.awaits().contains(PROXY_CIDRS) {
+            let cidrs = self.proxy_cidrs(service).await?;
+            service.fill_in(PROXY_CIDRS, &cidrs);
+        }
+        Ok(())
+    }
+
+    /// From where the proxy's requests reach the app: through a published port Docker makes them come
+    /// from the gateway of the app's first network. Its addresses alone, not their whole network, so
+    /// that no container can pass for the proxy.
+    async fn proxy_cidrs(&self, service: &Service) -> Result<String, ContainersError> {
+        let not_there = || ContainersError::NotThere {
+            kind: "gateway, which is asked for as `TOGATHER_PROXY_CIDRS`, of the network",
+            name: service.networks.first().cloned().unwrap_or_default(),
+        };
+        let network = service.networks.first().ok_or_else(not_there)?;
+        let client = self.client().await?;
+        let found = client.inspect_network(network, None).await;
+        let found = found.map_err(|e| refused(format!("look at the network {network}"), e))?;
+        let ranges = found.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        let gateways = ranges.iter().filter_map(|range| range.gateway.as_deref());
+        let cidrs: Vec<_> = gateways.filter_map(alone).collect();
+        if cidrs.is_empty() {
+            return Err(not_there());
+        }
+        Ok(cidrs.join(","))
     }
 
     pub(super) async fn restart(&self, slot: Slot) -> Result<(), ContainersError> {
@@ -69,6 +103,16 @@ impl Docker {
         let found = self.inspect(&name(slot)).await?;
         Ok(found.map(|found| slot_container(&found)))
     }
+}
+
+/// The network that is this address alone.
+fn alone(gateway: &str) -> Option<String> {
+    // Some versions of Docker write the network's length after it.
+    let address = gateway.split('/').next()?;
+    Some(match address.parse().ok()? {
+        IpAddr::V4(address) => format!("{address}/32"),
+        IpAddr::V6(address) => format!("{address}/128"),
+    })
 }
 
 fn slot_container(found: &ContainerInspectResponse) -> SlotContainer {
