@@ -206,6 +206,7 @@ impl Parts {
             state,
             configuration,
             configured: None,
+            app_configured: None,
         };
         Ok((node, self.tls))
     }

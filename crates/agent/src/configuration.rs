@@ -45,6 +45,12 @@ pub trait Configuration: Send + Sync {
     /// That state is no longer kept, or can no longer be used.
     fn earlier(&self, node: &Node, id: Digest) -> Result<Node, Failure>;
 
+    /// This node, but for the app, which is as an earlier state of the files made it.
+    ///
+    /// # Errors
+    /// That state is no longer kept, or can no longer be used.
+    fn with_app_of(&self, node: &Node, id: Digest) -> Result<Node, Failure>;
+
     /// Forgets the states of the files that nothing needs any more; the one in force stays.
     fn forget_all_but(&self, needed: &[Digest]);
 }
@@ -63,6 +69,10 @@ impl Configuration for Unchanging {
     }
 
     fn earlier(&self, node: &Node, _: Digest) -> Result<Node, Failure> {
+        Ok(node.clone())
+    }
+
+    fn with_app_of(&self, node: &Node, _: Digest) -> Result<Node, Failure> {
         Ok(node.clone())
     }
 
@@ -245,6 +255,24 @@ impl Configuration for Files {
         let config = config.map_err(Unusable::from)?;
         let configured = Configured::of(&config, Some(&current.configured));
         Ok(configured.map_err(Unusable::from)?.applied_to(node, id))
+    }
+
+    fn with_app_of(&self, node: &Node, id: Digest) -> Result<Node, Failure> {
+        let current = self.current().clone();
+        let made_by = node.configured.unwrap_or(current.id);
+        if made_by == id {
+            return Ok(node.clone());
+        }
+        let load = |id| self.kept.load(id, &self.agent_yml).map_err(Unusable::from);
+        let (app, config) = (load(id)?, load(made_by)?);
+        let configured = Configured::with_app_of(&app, &config, Some(&current.configured));
+        let node = configured
+            .map_err(Unusable::from)?
+            .applied_to(node, made_by);
+        Ok(Node {
+            app_configured: Some(id),
+            ..node
+        })
     }
 
     fn forget_all_but(&self, needed: &[Digest]) {

@@ -59,6 +59,10 @@ pub trait Containers: Send + Sync {
     /// Starts the app in this slot, in place of whatever container the slot held.
     async fn start_slot(&self, slot: Slot, app: &App) -> Result<(), ContainersError>;
 
+    /// A fingerprint of what a container that was started now in a slot would be made from, besides its
+    /// release: the app's service with its environment, and its port. `None`: it cannot be told.
+    fn made_of(&self) -> Option<Digest>;
+
     /// Starts the slot's stopped container again.
     async fn restart_slot(&self, slot: Slot) -> Result<(), ContainersError>;
 
@@ -128,6 +132,8 @@ pub struct SlotContainer {
     pub release: Option<Digest>,
     /// The version, from the container's label.
     pub version: String,
+    /// What it was made from, as [`Containers::made_of`] told then; `None`: its label does not say.
+    pub made_of: Option<Digest>,
     /// Whether it runs.
     pub running: bool,
     /// How its process ended, when it does not run.

@@ -58,6 +58,8 @@ pub struct Node {
     pub configuration: Arc<dyn Configuration>,
     /// The state of the files that made them; `None`: none did.
     pub configured: Option<Digest>,
+    /// The earlier state of the files that the app alone is made from; `None`: the same.
+    pub app_configured: Option<Digest>,
 }
 
 /// Who may say that a release passed the tests.
@@ -261,14 +263,29 @@ impl Node {
             )
             .next("look at `systemctl status docker` on the node")
         })?;
-        let Some(release_id) = container.and_then(|container| container.release) else {
+        let Some(container) = container else {
+            return Ok(None);
+        };
+        let Some(release_id) = container.release else {
             return Ok(None);
         };
         let release = self.state.release(release_id).await.map_err(|e| {
             Failure::caused_by(FailureKind::Other, "the live release could not be read", &e)
                 .next("look at the agent's journal on the node")
         })?;
-        Ok(release.map(|release| live_release(slot, release_id, &release)))
+        Ok(release.map(|release| Live {
+            slot,
+            release: release_id,
+            schema: release.schema_version(),
+            other_lines: release
+                .other_lines
+                .iter()
+                .map(|other| (other.line, Migrations::from(other).schema_version()))
+                .collect(),
+            version: release.version,
+            git_commit: release.git_commit,
+            made_of: container.made_of,
+        }))
     }
 
     /// The releases the node can be rolled back to, and the schemas they were built for.
@@ -351,20 +368,5 @@ pub(crate) fn target(release: &Release) -> RollbackTarget {
     RollbackTarget {
         version: release.version.clone(),
         schema: release.schema_version(),
-    }
-}
-
-fn live_release(slot: Slot, id: Digest, release: &Release) -> Live {
-    Live {
-        slot,
-        release: id,
-        version: release.version.clone(),
-        git_commit: release.git_commit.clone(),
-        schema: release.schema_version(),
-        other_lines: release
-            .other_lines
-            .iter()
-            .map(|other| (other.line, Migrations::from(other).schema_version()))
-            .collect(),
     }
 }

@@ -90,11 +90,7 @@ impl Operations {
             plan: Err(vec![failure]),
             image_missing: false,
         };
-        let node = match wanted.node(&self.node) {
-            Ok(node) => node,
-            Err(failure) => return refused(failure),
-        };
-        let chosen = match wanted.choose(&node).await {
+        let (node, chosen) = match wanted.choose_of(&self.node).await {
             Ok(chosen) => chosen,
             Err(failure) => return refused(failure),
         };
@@ -144,8 +140,7 @@ impl Operations {
         if let Some(job) = job.filter(|running| running.job.swaps()) {
             return Err(jobs::held_by(&job.job));
         }
-        let node = ordered.wanted.node(&self.node)?;
-        let chosen = ordered.wanted.choose(&node).await?;
+        let (node, chosen) = ordered.wanted.choose_of(&self.node).await?;
         let plan = plan(&node, &chosen, ordered.id, ordered.soak).await;
         let plan = plan.map_err(one_of)?;
         // Looking at the node takes a moment; the lease may have been lost in it.
@@ -244,7 +239,12 @@ impl Operations {
         let Some(id) = plan.configuration else {
             return self.node.in_force();
         };
-        let earlier = self.node.configuration.earlier(&self.node, id);
+        let configuration = &self.node.configuration;
+        let earlier = configuration.earlier(&self.node, id);
+        let earlier = earlier.and_then(|node| match plan.app_configuration {
+            Some(app) => configuration.with_app_of(&node, app),
+            None => Ok(node),
+        });
         earlier.unwrap_or_else(|failure| {
             tracing::warn!(%failure, "what it was begun with is not to be had; it goes on with what the files say");
             self.node.in_force()
@@ -272,6 +272,7 @@ async fn plan(
         operation_id,
         kind: chosen.kind,
         release_id: chosen.release_id,
+        made_of: node.containers.made_of(),
         soak,
     };
     let mut observed = node.observe().await;
@@ -279,6 +280,12 @@ async fn plan(
     observed.problems.extend(unfit);
     let mut plan = planner::plan(&observed, &chosen.release, &node.strategy, &request)?;
     plan.configuration = node.configured;
+    plan.app_configuration = node.app_configured;
+    plan.warnings.extend(chosen.warning.clone());
+    if plan.is_already_done() {
+        // Nothing is made: what is there stays as it was made.
+        plan.made_of = plan.from.as_ref().and_then(|live| live.made_of);
+    }
     Ok(plan)
 }
 
@@ -355,6 +362,10 @@ mod tests {
         }
 
         fn earlier(&self, node: &Node, _: Digest) -> Result<Node, Failure> {
+            Ok(node.clone())
+        }
+
+        fn with_app_of(&self, node: &Node, _: Digest) -> Result<Node, Failure> {
             Ok(node.clone())
         }
 

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 pub use audit::AuditEntry;
 pub use events::Entry;
 pub(crate) use jobs::entry;
+pub use operations::Served;
 pub use rollouts::RolloutRecord;
 pub use tally::Tally;
 

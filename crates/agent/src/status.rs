@@ -7,7 +7,7 @@ pub(crate) mod overdue;
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use togather_model::{
-    Failure, FailureKind, Lease, Line, Live, Operation, OperationState, Schema, Timestamp,
+    Digest, Failure, FailureKind, Lease, Line, Live, Operation, OperationState, Schema, Timestamp,
 };
 use tokio::time::timeout;
 
@@ -85,6 +85,9 @@ struct Seen {
     snapshots: Result<Survey, Silence>,
     spooled: Result<Vec<Manifest>, Silence>,
     replaced: Result<Vec<String>, Silence>,
+    /// What the files would make the app's container from; `None`: they cannot be used.
+    made_of: Option<Digest>,
+    node: String,
 }
 
 /// Asks everything.
@@ -116,7 +119,10 @@ pub async fn status(
     let stuck = node.state.stuck_job().await?.map(|stuck| stuck.job);
 
     let has_served = !node.state.served_releases().await?.is_empty();
-    let seen = look(node, has_served).await;
+    let mut seen = look(node, has_served).await;
+    if broken.is_some() {
+        seen.made_of = None;
+    }
     let health = match seen.live_slot {
         Some(slot) => Some(
             within(
@@ -229,6 +235,8 @@ async fn look(node: &Node, has_served: bool) -> Seen {
         snapshots,
         spooled,
         replaced,
+        made_of: node.containers.made_of(),
+        node: node.name.clone(),
     }
 }
 

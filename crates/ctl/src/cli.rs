@@ -40,7 +40,8 @@ Environment:
   NO_COLOR        no colours, whatever the terminal can do
 
 Data goes to standard output, everything else to standard error. With --output json, standard
-output is one JSON document (or JSON lines, while a rollout, a rollback or a job on snapshots runs)
+output is one JSON document (or JSON lines, while a rollout, a rollback, a redeploy or a job on snapshots
+runs)
 and nothing else; each document's `schema` field names its form. Questions are asked on a terminal
 only; without one, --yes is needed, for a restore --yes-restore, and for `schema set` --confirm.";
 
@@ -67,6 +68,7 @@ enum Command {
     Release(commands::release::Release),
     Rollout(commands::rollout::Rollout),
     Rollback(commands::rollback::Rollback),
+    Redeploy(commands::redeploy::Redeploy),
     Status(commands::status::Status),
     #[command(subcommand)]
     Schema(commands::schema::Schema),
@@ -110,6 +112,7 @@ async fn carry_out(command: Command, context: &Context) -> Result<(), Error> {
         Command::Release(release) => release.run(context).await,
         Command::Rollout(rollout) => rollout.run(context).await,
         Command::Rollback(rollback) => rollback.run(context).await,
+        Command::Redeploy(redeploy) => redeploy.run(context).await,
         Command::Status(status) => status.run(context).await,
         Command::Schema(schema) => schema.run(context).await,
         Command::Snapshot(snapshot) => snapshot.run(context).await,

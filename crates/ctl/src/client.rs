@@ -74,6 +74,8 @@ pub enum Wanted {
     Release(Bytes),
     /// A version it has run before; `None`: the one before the live one.
     Back(Option<String>),
+    /// The live release once more, from the node's files as they are now.
+    Again,
 }
 
 /// A connection to one node.
@@ -224,6 +226,7 @@ impl Client {
                 Wanted::Back(version) => {
                     v1::plan_request::Wanted::RollbackTo(version.clone().unwrap_or_default())
                 }
+                Wanted::Again => v1::plan_request::Wanted::Redeploy(v1::RedeployWanted {}),
             }),
             soak: soak.map(time::duration),
         };
@@ -278,6 +281,11 @@ impl Client {
                 });
                 let command = self.sign(id, body).await?;
                 self.deployments().rollback(request(command)).await
+            }
+            Wanted::Again => {
+                let body = Body::Redeploy(v1::Redeploy { soak, lease });
+                let command = self.sign(id, body).await?;
+                self.deployments().redeploy(request(command)).await
             }
         };
         let operation = self.answered(answer)?.operation;

@@ -159,6 +159,7 @@ impl Course<'_> {
         let order = match self.wanted {
             Wanted::Release(_) => OperationKind::Deploy,
             Wanted::Back(_) => OperationKind::Rollback,
+            Wanted::Again => OperationKind::Redeploy,
         };
         self.news.tell(&News::NodeStarted { node, order });
         let officer = self.officer(node)?;

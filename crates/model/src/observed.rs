@@ -54,6 +54,10 @@ pub struct Live {
     /// And that of each other line that its release carried.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub other_lines: BTreeMap<Line, u64>,
+    /// A fingerprint of the environment and the Compose service that its container was made from;
+    /// `None`: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<Digest>,
 }
 
 impl Observed {
@@ -84,6 +88,17 @@ impl Live {
             Line::App => Some(self.schema),
             Line::River => self.other_lines.get(&line).copied(),
         }
+    }
+
+    /// Whether its container is of this release and was made from the same; where that is not known of
+    /// one of them, it is taken to be so.
+    #[must_use]
+    pub fn is(&self, release: Digest, made_of: Option<Digest>) -> bool {
+        let differs = match (self.made_of, made_of) {
+            (Some(has), Some(wanted)) => has != wanted,
+            (None, _) | (_, None) => false,
+        };
+        self.release == release && !differs
     }
 }
 

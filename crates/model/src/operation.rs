@@ -16,6 +16,8 @@ pub enum OperationKind {
     Deploy,
     /// Bring back a release the node has run before.
     Rollback,
+    /// Make the live release anew, from the node's files as they are now.
+    Redeploy,
 }
 
 /// How far an operation has come. A deployment has three endings.

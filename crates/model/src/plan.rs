@@ -52,6 +52,14 @@ pub struct Plan {
     /// not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<Digest>,
+    /// The earlier state of the files that the app alone is made from, when it goes back; `None`: the
+    /// same as everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_configuration: Option<Digest>,
+    /// A fingerprint of the environment and the Compose service that the container is made from;
+    /// `None`: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<Digest>,
 }
 
 /// What will become of a line that is not the app's own.

@@ -28,6 +28,9 @@ pub struct Request {
     pub kind: OperationKind,
     /// The release file's digest.
     pub release_id: Digest,
+    /// A fingerprint of the environment and the Compose service that its container would be made from;
+    /// `None`: not known.
+    pub made_of: Option<Digest>,
     /// A soak other than the node's own.
     pub soak: Option<Duration>,
 }
@@ -65,7 +68,7 @@ pub fn plan(
         && observed
             .live
             .as_ref()
-            .is_some_and(|live| live.release == request.release_id);
+            .is_some_and(|live| live.is(request.release_id, request.made_of));
     let soak = request.soak.unwrap_or(strategy.soak);
 
     let skip = |step: Step| -> Option<String> {
@@ -145,7 +148,9 @@ pub fn plan(
         steps,
         soak,
         warnings,
+        made_of: request.made_of,
         configuration: None,
+        app_configuration: None,
     })
 }
 

@@ -39,6 +39,9 @@ pub struct Rollout {
     pub unreachable: Unreachable,
     /// When it began, by the controller's clock.
     pub created_at: Timestamp,
+    /// Each node makes its live release anew, from its own files; `release` names none then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redeploy: bool,
 }
 
 impl Rollout {

@@ -9,6 +9,7 @@ impl Body {
         match self {
             Self::Deploy(_) => method::DEPLOY,
             Self::Rollback(_) => method::ROLLBACK,
+            Self::Redeploy(_) => method::REDEPLOY,
             Self::LoadImage(_) => method::LOAD_IMAGE,
             Self::FetchImage(_) => method::FETCH_IMAGE,
             Self::AcquireLease(_) => method::ACQUIRE_LEASE,

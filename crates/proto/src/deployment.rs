@@ -22,6 +22,7 @@ impl From<Live> for v1::Live {
             git_commit: live.git_commit,
             schema: live.schema,
             other_lines: live.other_lines.into_iter().map(line_schema).collect(),
+            made_of: live.made_of.map(|digest| digest.to_string()),
         }
     }
 }
@@ -50,6 +51,7 @@ impl TryFrom<v1::Live> for Live {
             git_commit: wire.git_commit,
             schema: wire.schema,
             other_lines: read_lines(wire.other_lines),
+            made_of: read_digest("made_of", wire.made_of.as_deref())?,
         })
     }
 }
@@ -72,6 +74,8 @@ impl From<Plan> for v1::Plan {
             warnings: plan.warnings,
             configuration: plan.configuration.map(|id| id.to_string()),
             other_lines: plan.other_lines.into_iter().map(Into::into).collect(),
+            app_configuration: plan.app_configuration.map(|id| id.to_string()),
+            made_of: plan.made_of.map(|digest| digest.to_string()),
         }
     }
 }
@@ -97,6 +101,8 @@ impl TryFrom<v1::Plan> for Plan {
             soak: time::read_duration("soak", wire.soak)?,
             warnings: wire.warnings,
             configuration: read_digest("configuration", wire.configuration.as_deref())?,
+            app_configuration: read_digest("app_configuration", wire.app_configuration.as_deref())?,
+            made_of: read_digest("made_of", wire.made_of.as_deref())?,
             other_lines: read_all("other_lines", wire.other_lines)?,
         })
     }

@@ -47,7 +47,11 @@ pub(crate) trait ReadNumber: Sized {
 }
 
 same_variants!(Slot { Blue, Green });
-same_variants!(OperationKind { Deploy, Rollback });
+same_variants!(OperationKind {
+    Deploy,
+    Rollback,
+    Redeploy
+});
 same_variants!(OperationState {
     Running,
     Done,

@@ -6,6 +6,8 @@ pub const PLAN: &str = "/togather.fleet.v1.DeploymentService/Plan";
 pub const DEPLOY: &str = "/togather.fleet.v1.DeploymentService/Deploy";
 /// Begins a rollback.
 pub const ROLLBACK: &str = "/togather.fleet.v1.DeploymentService/Rollback";
+/// Begins to make the live release anew.
+pub const REDEPLOY: &str = "/togather.fleet.v1.DeploymentService/Redeploy";
 /// Streams an operation's events.
 pub const FOLLOW: &str = "/togather.fleet.v1.DeploymentService/Follow";
 /// Lists operations.
@@ -44,10 +46,11 @@ pub const END_ROLLOUT: &str = "/togather.fleet.v1.NodeService/EndRollout";
 pub const SET_SCHEMA: &str = "/togather.fleet.v1.NodeService/SetSchema";
 
 /// All of them.
-pub const ALL: [&str; 21] = [
+pub const ALL: [&str; 22] = [
     PLAN,
     DEPLOY,
     ROLLBACK,
+    REDEPLOY,
     FOLLOW,
     HISTORY,
     LOAD_IMAGE,

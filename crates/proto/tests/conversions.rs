@@ -43,7 +43,13 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn operation_kind() -> impl Strategy<Value = OperationKind> {
-    proptest::sample::select(&[OperationKind::Deploy, OperationKind::Rollback][..])
+    proptest::sample::select(
+        &[
+            OperationKind::Deploy,
+            OperationKind::Rollback,
+            OperationKind::Redeploy,
+        ][..],
+    )
 }
 
 fn failure_kind() -> impl Strategy<Value = FailureKind> {
@@ -86,9 +92,11 @@ prop_compose! {
 prop_compose! {
     fn live()(
         slot in slot(), release in digest(), version: String, git_commit: String, schema: u64,
-        other_lines in option::of(any::<u64>()).prop_map(of_river),
+        (other_lines, made_of) in (
+            option::of(any::<u64>()).prop_map(of_river), option::of(digest()),
+        ),
     ) -> Live {
-        Live { slot, release, version, git_commit, schema, other_lines }
+        Live { slot, release, version, git_commit, schema, other_lines, made_of }
     }
 }
 
@@ -98,13 +106,16 @@ prop_compose! {
         (version, git_commit) in any::<(String, String)>(), from in option::of(live()),
         to in slot(), schema_before: Option<u64>, migrations in vec(any::<u64>(), 0..4),
         steps in vec((step(), any::<Option<String>>()), 0..15), soak in duration(),
-        (warnings, configuration) in (vec(any::<String>(), 0..3), option::of(digest())),
+        (warnings, configuration, app_configuration, made_of) in (
+            vec(any::<String>(), 0..3), option::of(digest()), option::of(digest()),
+            option::of(digest()),
+        ),
         other_lines in vec(planned_line(), 0..2),
     ) -> Plan {
         let steps = steps.into_iter().map(|(step, skip)| PlannedStep { step, skip }).collect();
         Plan {
             operation_id, kind, node, release, version, git_commit, from, to, schema_before,
-            migrations, other_lines, steps, soak, warnings, configuration,
+            migrations, other_lines, steps, soak, warnings, configuration, app_configuration, made_of,
             live_verdict: None,
         }
     }

@@ -183,6 +183,7 @@ async fn a_slot_is_started_stopped_and_removed_and_each_twice() {
         let two = project.app("2.0.0").await;
         docker.start_slot(slot, &two).await.unwrap();
         let held = SlotContainer {
+            made_of: docker.made_of(),
             release: Some(two.release),
             version: "2.0.0".into(),
             running: true,
@@ -195,6 +196,7 @@ async fn a_slot_is_started_stopped_and_removed_and_each_twice() {
         for _ in 0..2 {
             docker.stop_slot(slot).await.unwrap();
             let stopped = SlotContainer {
+                made_of: docker.made_of(),
                 running: false,
                 exit_code: Some(3),
                 ..held.clone()

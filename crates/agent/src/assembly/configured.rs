@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use togather_compose::Resource;
 use togather_model::{Acceptance, Digest, Strategy, retention::Policy};
 
 use super::{AssemblyError, QUESTION};
@@ -35,14 +36,23 @@ impl Configured {
     /// # Errors
     /// The first part that cannot be made.
     pub fn of(config: &Config, before: Option<&Self>) -> Result<Self, AssemblyError> {
+        Self::with_app_of(config, config, before)
+    }
+
+    /// The same, but for the app: its service, its environment and how it is asked are those of another
+    /// state of the files.
+    ///
+    /// # Errors
+    /// The first part that cannot be made.
+    pub fn with_app_of(
+        app: &Config,
+        config: &Config,
+        before: Option<&Self>,
+    ) -> Result<Self, AssemblyError> {
         let (deployment, section) = (&config.deployment, &config.deployment.database);
-        let compose = compose::load(
-            &config.compose,
-            &config.environment,
-            &deployment.app.service,
-        )?;
+        let compose = with_app_of(read_compose(app)?, read_compose(config)?);
         let services: Vec<_> = compose.base_services().map(str::to_owned).collect();
-        let docker = Arc::new(docker(config, compose, before)?);
+        let docker = Arc::new(docker(app, config, compose, before)?);
         let database = Arc::new(database(config)?);
         let programs = programs(section, &services, &docker, &database)?;
         let dumps = dumps(config, programs, &database, before)?;
@@ -51,8 +61,8 @@ impl Configured {
             strategy: deployment.strategy.clone(),
             docker,
             caddy: Arc::new(caddy(config)),
-            asker: Arc::new(asker(config, before)?),
-            acceptance: deployment.app.acceptance(),
+            asker: Arc::new(asker(app, config, before)?),
+            acceptance: app.deployment.app.acceptance(),
             database,
             dumps: Arc::new(dumps),
         })
@@ -71,17 +81,40 @@ impl Configured {
             database: self.database,
             snapshots: self.dumps,
             configured: Some(id),
+            app_configured: None,
             ..node.clone()
         }
     }
 }
 
+fn read_compose(config: &Config) -> Result<Compose, AssemblyError> {
+    let app = &config.deployment.app.service;
+    Ok(compose::load(&config.compose, &config.environment, app)?)
+}
+
+/// The second of them with the app of the first, and with the networks and volumes that it needs.
+fn with_app_of(earlier: Compose, now: Compose) -> Compose {
+    fn joined(mut these: Vec<Resource>, those: Vec<Resource>) -> Vec<Resource> {
+        let is_new = |one: &Resource| these.iter().all(|other| other.name != one.name);
+        let new: Vec<_> = those.into_iter().filter(is_new).collect();
+        these.extend(new);
+        these
+    }
+    Compose {
+        app: earlier.app,
+        networks: joined(now.networks, earlier.networks),
+        volumes: joined(now.volumes, earlier.volumes),
+        ..now
+    }
+}
+
 fn docker(
+    app: &Config,
     config: &Config,
     compose: Compose,
     before: Option<&Configured>,
 ) -> Result<Docker, AssemblyError> {
-    let port = config.deployment.app.port.get();
+    let port = app.deployment.app.port.get();
     match before {
         Some(before) => Ok(before.docker.with(compose, port)),
         None => {
@@ -103,8 +136,12 @@ fn caddy(config: &Config) -> Caddy {
     )
 }
 
-fn asker(config: &Config, before: Option<&Configured>) -> Result<Asker, AssemblyError> {
-    let (app, deployment) = (&config.deployment.app, &config.deployment);
+fn asker(
+    app: &Config,
+    config: &Config,
+    before: Option<&Configured>,
+) -> Result<Asker, AssemblyError> {
+    let (app, deployment) = (&app.deployment.app, &config.deployment);
     let http = Arc::new(Http::new(HttpSettings {
         public_url: deployment.proxy.public_url.clone(),
         health_path: app.health_path.clone(),

@@ -19,7 +19,7 @@ mod tail;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use togather_model::{Image, Slot};
+use togather_model::{Digest, Image, Slot};
 use tokio::sync::OnceCell;
 
 use self::connection::Connection;
@@ -136,6 +136,10 @@ impl Containers for Docker {
 
     async fn start_slot(&self, slot: Slot, app: &App) -> Result<(), ContainersError> {
         self.start_app(slot, app).await
+    }
+
+    fn made_of(&self) -> Option<Digest> {
+        labels::made_of(&self.compose, self.app_port).ok()
     }
 
     async fn restart_slot(&self, slot: Slot) -> Result<(), ContainersError> {

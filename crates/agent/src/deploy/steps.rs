@@ -57,6 +57,7 @@ impl Deployment<'_> {
             operation_id: self.plan.operation_id,
             kind: self.plan.kind,
             release_id: self.plan.release,
+            made_of: self.node.containers.made_of(),
             soak: Some(self.plan.soak),
         };
         let again = planner::plan(&observed, self.release, &self.node.strategy, &request);

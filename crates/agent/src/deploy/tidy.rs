@@ -29,14 +29,30 @@ pub(super) async fn tidy(deployment: &Deployment<'_>) -> Vec<Failure> {
     failures.into_iter().flatten().collect()
 }
 
-/// The states of the files that an operation could still be taken back to are kept.
+/// How many of the newest containers that served can be made again as they were, whatever their release.
+const NEWEST: usize = 5;
+
+/// The states of the files that made what a rollback may bring back are kept: those of the newest
+/// containers, and the newest of each release that is kept.
 async fn forget_configurations(deployment: &Deployment<'_>) -> Result<(), Failure> {
-    let node = deployment.node;
-    let kept = node.strategy.keep_releases.saturating_add(2);
-    let needed = node.state.configurations(kept).await.map_err(|e| {
+    let (node, plan) = (deployment.node, deployment.plan);
+    let served = node.state.served().await.map_err(|e| {
         let what = "the configurations to keep are not known";
         Failure::caused_by(FailureKind::Other, what, &e)
     })?;
+    let most = 1 + node.strategy.keep_releases as usize;
+    let (mut needed, mut releases) = (Vec::new(), Vec::new());
+    for (n, served) in served.iter().enumerate() {
+        let is_newest = !releases.contains(&served.release) && releases.len() < most;
+        if is_newest {
+            releases.push(served.release);
+        }
+        if is_newest || n < NEWEST {
+            needed.extend(served.configuration);
+        }
+    }
+    needed.extend(plan.configuration);
+    needed.extend(plan.app_configuration);
     node.configuration.forget_all_but(&needed);
     Ok(())
 }

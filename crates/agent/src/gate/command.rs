@@ -92,7 +92,9 @@ impl Gate {
     async fn is_known(&self, body: &v1::command::Body, id: Ulid) -> Result<bool, StateError> {
         use v1::command::Body;
         match body {
-            Body::Deploy(_) | Body::Rollback(_) => Ok(self.state.operation(id).await?.is_some()),
+            Body::Deploy(_) | Body::Rollback(_) | Body::Redeploy(_) => {
+                Ok(self.state.operation(id).await?.is_some())
+            }
             Body::CreateSnapshot(_)
             | Body::VerifySnapshot(_)
             | Body::RestoreSnapshot(_)

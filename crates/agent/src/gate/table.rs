@@ -25,6 +25,7 @@ pub fn need_of(path: &str) -> Option<Need> {
         | method::ROLLOUTS => Need::Read,
         method::DEPLOY
         | method::ROLLBACK
+        | method::REDEPLOY
         | method::LOAD_IMAGE
         | method::FETCH_IMAGE
         | method::ACQUIRE_LEASE

@@ -13,6 +13,8 @@ pub enum Wanted {
     Release(Bytes),
     /// A version it has run before; `None`: the one that ran before the live one.
     Back(Option<String>),
+    /// The live release once more.
+    Again,
 }
 
 /// The release that is meant.
@@ -23,20 +25,38 @@ pub(super) struct Chosen {
     pub(super) release: Release,
     /// The release file, when the node may not have it yet.
     file: Option<Bytes>,
+    /// The state of the files that its container was made from when it served last.
+    configuration: Option<Digest>,
+    /// What the operator should know of it before saying yes.
+    pub(super) warning: Option<String>,
 }
 
 impl Wanted {
     /// The node that it is wanted of. What is deployed is made from the files as they are now; to go
     /// back, nobody needs to mend them first.
-    pub(super) fn node(&self, node: &Node) -> Result<Node, Failure> {
+    fn node(&self, node: &Node) -> Result<Node, Failure> {
         match self {
-            Self::Release(_) => node.as_configured_now(),
+            Self::Release(_) | Self::Again => node.as_configured_now(),
             Self::Back(_) => Ok(node.in_force()),
         }
     }
 
+    /// Finds the release that is meant, and the node that it is wanted of, as it is to be made.
+    pub(super) async fn choose_of(&self, node: &Node) -> Result<(Node, Chosen), Failure> {
+        let node = self.node(node)?;
+        let mut chosen = self.choose(&node).await?;
+        match self {
+            Self::Release(_) | Self::Again => Ok((node, chosen)),
+            Self::Back(_) => {
+                let (node, warning) = chosen.as_it_served(node);
+                chosen.warning = warning;
+                Ok((node, chosen))
+            }
+        }
+    }
+
     /// Finds the release that is meant.
-    pub(super) async fn choose(&self, node: &Node) -> Result<Chosen, Failure> {
+    async fn choose(&self, node: &Node) -> Result<Chosen, Failure> {
         match self {
             Self::Release(bytes) => {
                 let release = Release::from_bytes(bytes).map_err(|e| {
@@ -48,9 +68,12 @@ impl Wanted {
                     release_id: Digest::of(bytes),
                     release,
                     file: Some(bytes.clone()),
+                    configuration: None,
+                    warning: None,
                 })
             }
             Self::Back(version) => choose_served(node, version.as_deref()).await,
+            Self::Again => choose_live(node).await,
         }
     }
 
@@ -66,6 +89,7 @@ impl Wanted {
                         .as_ref()
                         .is_none_or(|version| *version == known.version)
             }
+            Self::Again => known.kind == OperationKind::Redeploy,
         };
         if is_it {
             return Ok(());
@@ -79,6 +103,35 @@ impl Wanted {
 }
 
 impl Chosen {
+    /// The node with the app as it was made when this release served last, and what is to be said of
+    /// that.
+    fn as_it_served(&self, node: Node) -> (Node, Option<String>) {
+        let version = &self.release.version;
+        let Some(configuration) = self.configuration else {
+            return (node, None);
+        };
+        match node.configuration.with_app_of(&node, configuration) {
+            Ok(earlier) if earlier.containers.made_of() == node.containers.made_of() => {
+                (earlier, None)
+            }
+            Ok(earlier) => {
+                let warning = format!(
+                    "{version} is made from the environment and Compose file that it served with, not from what they \
+                     say now: `togather-ctl redeploy --nodes {}` applies that afterwards",
+                    node.name
+                );
+                (earlier, Some(warning))
+            }
+            Err(failure) => {
+                let warning = format!(
+                    "what {version} was made from when it served is not to be had ({failure}): it is made from the \
+                     files as they are now"
+                );
+                (node, Some(warning))
+            }
+        }
+    }
+
     /// Keeps the release file, so that the operation can be taken up and gone back to.
     pub(super) async fn keep(&self, node: &Node) -> Result<(), StateError> {
         match &self.file {
@@ -99,25 +152,51 @@ impl Chosen {
     }
 }
 
-/// Among the releases that served here, newest first: the one of this version, or the first that
-/// is not live.
+/// The release that gets the traffic.
+async fn choose_live(node: &Node) -> Result<Chosen, Failure> {
+    let nothing = || {
+        Failure::new(FailureKind::Other, "no version is live on this node")
+            .next("roll a release out: `togather-ctl rollout --nodes NAME --release FILE`")
+    };
+    let live = node.live().await?.ok_or_else(nothing)?;
+    let release = node.state.release(live.release).await;
+    let release = release.map_err(|e| unreadable(&e))?.ok_or_else(nothing)?;
+    Ok(Chosen {
+        kind: OperationKind::Redeploy,
+        release_id: live.release,
+        release,
+        file: None,
+        configuration: None,
+        warning: None,
+    })
+}
+
+/// Among what served here, newest first: the one of this version, or the first that is not live. The
+/// same release made from something else is another one.
 async fn choose_served(node: &Node, version: Option<&str>) -> Result<Chosen, Failure> {
-    let live = node.live().await?.map(|live| live.release);
-    let served = node.state.served_releases().await;
-    for release_id in served.map_err(|e| unreadable(&e))? {
-        if version.is_none() && live == Some(release_id) {
+    let live = node.live().await?;
+    let served = node.state.served().await;
+    for served in served.map_err(|e| unreadable(&e))? {
+        // One of which it is not known what it was made from cannot be told from the live one.
+        let is_live = live.as_ref().is_some_and(|live| {
+            live.release == served.release
+                && (served.made_of.is_none() || served.made_of == live.made_of)
+        });
+        if version.is_none() && is_live {
             continue;
         }
-        let release = node.state.release(release_id).await;
+        let release = node.state.release(served.release).await;
         let Some(release) = release.map_err(|e| unreadable(&e))? else {
             continue;
         };
         if version.is_none_or(|version| version == release.version) {
             return Ok(Chosen {
                 kind: OperationKind::Rollback,
-                release_id,
+                release_id: served.release,
                 release,
                 file: None,
+                configuration: served.configuration,
+                warning: None,
             });
         }
     }

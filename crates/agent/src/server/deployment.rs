@@ -47,6 +47,7 @@ impl DeploymentService for Shared {
             Some(plan_request::Wanted::RollbackTo(version)) => {
                 Wanted::Back(Some(version).filter(|version| !version.is_empty()))
             }
+            Some(plan_request::Wanted::Redeploy(_)) => Wanted::Again,
             None => return Err(not_understood(&WireError::missing("wanted"))),
         };
         let soak = time::read_optional_duration("soak", request.soak);
@@ -86,6 +87,18 @@ impl DeploymentService for Shared {
         let wanted = Wanted::Back(rollback.version.clone());
         let (soak, lease) = (rollback.soak, rollback.lease.clone());
         self.begin(order, wanted, soak, lease).await
+    }
+
+    async fn redeploy(
+        &self,
+        request: Request<v1::SignedCommand>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let order = self.admit(request, method::REDEPLOY).await?;
+        let Body::Redeploy(redeploy) = &order.body else {
+            return Err(misplaced());
+        };
+        let (soak, lease) = (redeploy.soak, redeploy.lease.clone());
+        self.begin(order, Wanted::Again, soak, lease).await
     }
 
     async fn follow(

@@ -7,6 +7,17 @@ use togather_model::{
 
 use super::{State, StateError, from_json, parse, tally, to_json};
 
+/// A release that served, and what its container was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// The release.
+    pub release: Digest,
+    /// The fingerprint of what its container was made from; `None`: not known.
+    pub made_of: Option<Digest>,
+    /// The state of the node's files that made it; `None`: not known.
+    pub configuration: Option<Digest>,
+}
+
 impl State {
     /// Writes an operation down, before anything of it is carried out.
     ///
@@ -68,6 +79,7 @@ impl State {
             let what = match ended.kind {
                 OperationKind::Deploy => "deploy",
                 OperationKind::Rollback => "rollback",
+                OperationKind::Redeploy => "redeploy",
             };
             tally::count(&mut transaction, what, state.as_str()).await?;
         }
@@ -148,21 +160,30 @@ impl State {
         Ok(first.and_then(|first| first.ended_at))
     }
 
-    /// The states of the node's files that the last operations which came to their end were made from,
-    /// newest first.
+    /// What served here, newest first: each release once for everything its container was made from.
     ///
     /// # Errors
     /// The state cannot be read.
-    pub async fn configurations(&self, limit: u32) -> Result<Vec<Digest>, StateError> {
+    pub async fn served(&self) -> Result<Vec<Served>, StateError> {
+        // Of a group, SQLite gives the other columns of the row that has the maximum.
         let rows = sqlx::query(
-            "SELECT json_extract(plan, '$.configuration') FROM operation \
-             WHERE state IN ('done', 'running') ORDER BY rowid DESC LIMIT ?",
+            "SELECT release, json_extract(plan, '$.made_of') AS made_of, \
+             coalesce(json_extract(plan, '$.app_configuration'), json_extract(plan, '$.configuration')), \
+             max(rowid) FROM operation WHERE state = 'done' \
+             GROUP BY release, made_of ORDER BY max(rowid) DESC",
         )
-        .bind(limit)
         .fetch_all(&self.pool)
         .await?;
-        let ids = rows.iter().filter_map(|row| row.get::<Option<&str>, _>(0));
-        ids.map(|id| parse("digest", id)).collect()
+        let digest = |text: Option<&str>| text.map(|text| parse("digest", text)).transpose();
+        rows.iter()
+            .map(|row| {
+                Ok(Served {
+                    release: parse("digest", row.get(0))?,
+                    made_of: digest(row.get(1))?,
+                    configuration: digest(row.get(2))?,
+                })
+            })
+            .collect()
     }
 
     /// Whether a deployment set out to bring the app's schema to this version, however it ended.

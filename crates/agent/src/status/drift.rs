@@ -57,6 +57,7 @@ pub(super) fn find(
     if let Some(slot) = seen.live_slot {
         drift.extend(of_traffic(seen, slot));
         drift.extend(of_version(seen, slot, health));
+        drift.extend(of_what_it_was_made_from(seen));
     }
     drift
 }
@@ -129,6 +130,17 @@ fn of_traffic(seen: &Seen, slot: Slot) -> Option<String> {
     }
 }
 
+/// What the live container was made from, against what the files say.
+fn of_what_it_was_made_from(seen: &Seen) -> Option<String> {
+    let live = seen.live.as_ref().ok()?.as_ref()?;
+    (!live.is(live.release, seen.made_of)).then(|| {
+        format!(
+            "{} in {} was made from another environment or Compose file than there is now: `togather-ctl redeploy --nodes {}` applies what was edited",
+            live.version, live.slot, seen.node
+        )
+    })
+}
+
 /// What answers, against what should.
 fn of_version(seen: &Seen, slot: Slot, health: Option<&Result<Answer, Silence>>) -> Option<String> {
     match (&seen.live, health) {
@@ -158,6 +170,7 @@ mod tests {
         SlotContainer {
             release: Some(Digest::of(b"release")),
             version: version.into(),
+            made_of: Some(Digest::of(b"made of")),
             running,
             exit_code: (!running).then_some(137),
         }
@@ -186,6 +199,7 @@ mod tests {
                 git_commit: "c0ffee0c0ffee".into(),
                 schema: 2,
                 other_lines: [(Line::River, 6)].into(),
+                made_of: Some(Digest::of(b"made of")),
             })),
             live_slot: Some(Slot::Green),
             is_unserved: false,
@@ -204,6 +218,8 @@ mod tests {
             snapshots: Ok(Survey::default()),
             spooled: Ok(vec![]),
             replaced: Ok(vec![]),
+            made_of: Some(Digest::of(b"made of")),
+            node: "node-1".into(),
         }
     }
 
@@ -292,6 +308,10 @@ mod tests {
                 "traffic goes to no version",
             ),
             (
+                found(|seen| seen.made_of = Some(Digest::of(b"edited"))),
+                "`togather-ctl redeploy --nodes node-1`",
+            ),
+            (
                 found(|seen| seen.live = Ok(None)),
                 "not of a release this node knows",
             ),
@@ -302,6 +322,17 @@ mod tests {
                 "expected `{sentence}`, got {drift:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_difference() {
+        assert_eq!(found(|seen| seen.made_of = None), Vec::<String>::new());
+        let unlabelled = found(|seen| {
+            if let Ok(Some(live)) = &mut seen.live {
+                live.made_of = None;
+            }
+        });
+        assert_eq!(unlabelled, Vec::<String>::new());
     }
 
     #[test]

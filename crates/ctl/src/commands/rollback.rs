@@ -12,11 +12,7 @@ use super::{Context, Nodes, span, walk};
 use crate::{
     client::Wanted,
     error::Result,
-    rollout::{
-        Course,
-        standing::Standings,
-        survey::{Survey, survey},
-    },
+    rollout::{Course, standing::Standings, survey::survey},
 };
 
 /// Bring nodes back to the version before, or to one they have run earlier
@@ -59,7 +55,7 @@ impl Rollback {
         let wanted = Wanted::Back(self.to);
 
         let survey = survey(&clients, &rollout, &wanted).await?;
-        rollout.version = version(&survey);
+        rollout.version = walk::version(&survey).unwrap_or_else(|| "the version before".into());
         walk::show(context, &survey)?;
         if self.dry_run {
             return Ok(());
@@ -102,20 +98,7 @@ impl Rollback {
             on_failure: OnFailure::Halt,
             unreachable: Unreachable::Stop,
             created_at: Timestamp::now(),
+            redeploy: false,
         }
-    }
-}
-
-/// The version all nodes go back to, or that they go back to different ones.
-fn version(survey: &Survey) -> String {
-    let mut versions: Vec<&str> = survey
-        .plans
-        .iter()
-        .map(|answer| answer.plan.version.as_str())
-        .collect();
-    versions.dedup();
-    match versions.as_slice() {
-        [one] => (*one).to_owned(),
-        _ => "the version before".to_owned(),
     }
 }

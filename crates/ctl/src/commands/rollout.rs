@@ -1,7 +1,7 @@
 //! `rollout`: a release, rolled across nodes one after the other.
 
 mod abort;
-mod begin;
+pub(super) mod begin;
 mod look;
 mod resume;
 

@@ -46,6 +46,17 @@ pub(super) fn add_surveyed(standings: &mut Standings, survey: &Survey) {
     }
 }
 
+/// The version that all nodes come to; `None`: they come to different ones.
+pub(super) fn version(survey: &Survey) -> Option<String> {
+    let plans = survey.plans.iter();
+    let mut versions: Vec<&str> = plans.map(|answer| answer.plan.version.as_str()).collect();
+    versions.dedup();
+    match versions.as_slice() {
+        [one] => Some((*one).to_owned()),
+        _ => None,
+    }
+}
+
 /// The archive that was given, if it is this release's.
 pub(super) async fn archive(
     path: Option<&std::path::Path>,

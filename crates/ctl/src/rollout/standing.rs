@@ -54,7 +54,7 @@ impl Standing {
             Err(error) => {
                 return Ok(Self {
                     progress: match ordered {
-                        OperationKind::Deploy => Progress::Failed,
+                        OperationKind::Deploy | OperationKind::Redeploy => Progress::Failed,
                         OperationKind::Rollback => Progress::NotTakenBack,
                     },
                     error: Some(error),
@@ -65,7 +65,7 @@ impl Standing {
         let state = ended.ending.state;
         Ok(Self {
             progress: match ended.kind {
-                OperationKind::Deploy => Progress::of_deployment(state),
+                OperationKind::Deploy | OperationKind::Redeploy => Progress::of_deployment(state),
                 OperationKind::Rollback => Progress::of_taking_back(state),
             },
             error: ended

@@ -81,6 +81,7 @@ pub(super) fn line(news: &News<'_>) -> Option<String> {
         News::NodeStarted { node, order } => match order {
             OperationKind::Deploy => format!("{node}: deploying"),
             OperationKind::Rollback => format!("{node}: going back"),
+            OperationKind::Redeploy => format!("{node}: redeploying"),
         },
         News::SendingImage { node, bytes } => {
             format!("{node}: sending the image ({})", table::size(*bytes))

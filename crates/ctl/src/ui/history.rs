@@ -91,6 +91,7 @@ fn of_operation(operation: &Operation) -> Line<'_> {
         what: match operation.kind {
             OperationKind::Deploy => "deploy",
             OperationKind::Rollback => "rollback",
+            OperationKind::Redeploy => "redeploy",
         },
         version: &operation.version,
         state: operation.state.as_str(),

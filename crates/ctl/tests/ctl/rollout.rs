@@ -1,6 +1,6 @@
 //! Rollouts from the outside: what the operator sees, and what became of the nodes.
 
-use togather_model::{Failure, FailureKind};
+use togather_model::{Digest, Failure, FailureKind};
 
 use crate::support::{
     Fleet,
@@ -357,4 +357,17 @@ async fn an_image_without_a_registry_is_sent_to_the_nodes_that_lack_it() {
     let fetch = ["release", "fetch", "--nodes", "all", "--release", release];
     let answer = fleet.ctl(&fetch).await.exits(2);
     answer.says("no node can fetch");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redeploy_goes_to_the_nodes_whose_files_were_edited_and_to_no_other() {
+    let fleet = Fleet::of(3).await;
+    let redeploy = ["redeploy", "--nodes", "all", "--yes"];
+    fleet.ctl(&redeploy).await.exits(0).says("nothing to do");
+    for node in [0, 2] {
+        fleet.nodes[node].state().files = Some(Digest::of(b"edited"));
+    }
+    fleet.ctl(&redeploy).await.exits(0).says("redeploying");
+    assert_eq!(fleet.operations(), [1, 0, 1]);
+    fleet.ctl(&redeploy).await.exits(0).says("nothing to do");
 }

@@ -45,11 +45,13 @@ fn live(schema: u64) -> Live {
         git_commit: "b".repeat(40),
         schema,
         other_lines: [].into(),
+        made_of: None,
     }
 }
 
 fn request(kind: OperationKind) -> Request {
     Request {
+        made_of: None,
         operation_id: Ulid::nil(),
         kind,
         release_id: Digest::of(b"new"),

@@ -14,7 +14,9 @@ impl Progress {
         operations
             .first()
             .map_or(Self::Pending, |latest| match latest.kind {
-                OperationKind::Deploy => Self::of_deployment(latest.state),
+                OperationKind::Deploy | OperationKind::Redeploy => {
+                    Self::of_deployment(latest.state)
+                }
                 OperationKind::Rollback => Self::of_taking_back(latest.state),
             })
     }
@@ -96,6 +98,7 @@ pub fn operation_id(rollout: Ulid, node: &str, kind: OperationKind, earlier: usi
     let kind = match kind {
         OperationKind::Deploy => "deploy",
         OperationKind::Rollback => "rollback",
+        OperationKind::Redeploy => "redeploy",
     };
     let digest = Sha256::digest(format!("{rollout}\n{node}\n{kind}\n{earlier}"));
     let random = digest

@@ -15,6 +15,7 @@ fn rollout(nodes: usize, on_failure: OnFailure, unreachable: Unreachable) -> Rol
         on_failure,
         unreachable,
         created_at: Timestamp::UNIX_EPOCH,
+        redeploy: false,
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use togather_compose::{Compose, Service};
-use togather_model::{Slot, Ulid};
+use togather_model::{Digest, Slot, Ulid};
 
 use super::super::{App, ContainersError};
 
@@ -22,6 +22,8 @@ pub(super) const PROGRAM: &str = "togather.program";
 /// The job it belongs to.
 pub(super) const JOB: &str = "togather.job";
 pub(super) const CONFIG: &str = "togather.config";
+/// On a slot's container: what it was made from.
+pub(super) const MADE_OF: &str = "togather.made-of";
 pub(super) const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 pub(super) const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 /// `True` on what `docker compose run` starts: not the service itself.
@@ -29,6 +31,7 @@ pub(super) const COMPOSE_ONE_OFF: &str = "com.docker.compose.oneoff";
 
 pub(super) fn of_slot(
     compose: &Compose,
+    port: u16,
     slot: Slot,
     app: &App,
 ) -> Result<HashMap<String, String>, ContainersError> {
@@ -37,8 +40,14 @@ pub(super) fn of_slot(
         (SLOT, slot.to_string()),
         (RELEASE, app.release.to_string()),
         (VERSION, app.version.clone()),
-        (CONFIG, fingerprint(&compose.app)?),
+        (MADE_OF, made_of(compose, port)?.to_string()),
     ]))
+}
+
+/// What the app's container is made from besides its release; its port is no part of its service.
+pub(super) fn made_of(compose: &Compose, port: u16) -> Result<Digest, ContainersError> {
+    let service = fingerprint(&compose.app)?;
+    Ok(Digest::of(format!("{service}\n{port}").as_bytes()))
 }
 
 pub(super) fn of_service(

@@ -31,7 +31,7 @@ impl Docker {
         let alias = format!("{}-{slot}", service.name);
         let extra = Extra {
             image: &app.image.reference(),
-            labels: labels::of_slot(&self.compose, slot, app)?,
+            labels: labels::of_slot(&self.compose, self.app_port, slot, app)?,
             alias: &alias,
             port: Some(Port {
                 ip: Some(Ipv4Addr::LOCALHOST.into()),
@@ -129,6 +129,7 @@ fn slot_container(found: &ContainerInspectResponse) -> SlotContainer {
     SlotContainer {
         release,
         version: label(labels::VERSION).unwrap_or_default(),
+        made_of: label(labels::MADE_OF).and_then(|text| text.parse().ok()),
         running,
         exit_code: state.and_then(|state| state.exit_code).filter(|_| !running),
     }

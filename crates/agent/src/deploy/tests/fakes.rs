@@ -56,6 +56,8 @@ pub(crate) const NOT_REACHED: &str = "not reached";
 /// What is true outside the agent.
 #[derive(Debug, Default)]
 struct Truth {
+    /// What the files would make the app's container from.
+    files: Option<Digest>,
     slots: BTreeMap<Slot, SlotContainer>,
     snippet: Option<Slot>,
     base: bool,
@@ -222,6 +224,7 @@ impl World {
             SlotContainer {
                 release: Some(id),
                 version: version.into(),
+                made_of: None,
                 running: true,
                 exit_code: None,
             },
@@ -248,6 +251,11 @@ impl World {
     }
 
     /// The live version's process has ended.
+    /// Edits the node's files.
+    pub(crate) fn edit(&self, files: &str) {
+        self.truth().files = Some(Digest::of(files.as_bytes()));
+    }
+
     pub(crate) fn end_the_app(&self) {
         let mut truth = self.truth();
         truth
@@ -462,6 +470,7 @@ impl World {
             state: self.state.clone(),
             configuration: Arc::new(Unchanging),
             configured: None,
+            app_configured: None,
         }
     }
 
@@ -530,6 +539,7 @@ impl World {
             git_commit: release(&truth.slots[&slot].version, 1).git_commit,
             schema: 1,
             other_lines: BTreeMap::new(),
+            made_of: truth.slots[&slot].made_of,
         });
         let observed = togather_model::Observed {
             node: "node-1".into(),
@@ -549,6 +559,7 @@ impl World {
             operation_id: Ulid::from_parts(7, 7),
             kind: OperationKind::Deploy,
             release_id: self.release_id,
+            made_of: self.truth().files,
             soak: Some(Duration::from_millis(2)),
         };
         planner::plan(&observed, &self.release, &Strategy::default(), &request).unwrap()

@@ -286,6 +286,44 @@ async fn rollback_brings_the_version_before_back() {
 }
 
 #[tokio::test]
+async fn a_redeploy_applies_what_was_edited_and_a_rollback_after_it_brings_back_what_was() {
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Deployer);
+    let mut client = bench.client(&alice);
+    let lease = bench.lease(&alice, Ulid::generate()).await;
+    bench.world.edit("as it was");
+    let id = order(&bench, &alice, deploy("2.0.0", SOAK, &lease)).await;
+    client.follow(&id, 0).await;
+    let before = bench.node.live().await.unwrap().unwrap();
+
+    bench.world.edit("edited");
+    let status = client.nodes.status(v1::StatusRequest {}).await;
+    let drift = status.unwrap().into_inner().drift;
+    assert!(drift[0].contains("togather-ctl redeploy"), "{drift:?}");
+    let again = Body::Redeploy(v1::Redeploy {
+        soak: Some(time::duration(SOAK)),
+        lease: Some(lease.clone()),
+    });
+    let signed = bench.signed(&alice, again);
+    let answer = client.deployments.redeploy(signed).await.unwrap();
+    let operation = answer.into_inner().operation.unwrap();
+    assert_eq!(operation.kind(), v1::OperationKind::Redeploy);
+    client.follow(&operation.id, 0).await;
+    let after = bench.node.live().await.unwrap().unwrap();
+    assert_eq!(
+        (before.slot.other(), &before.version),
+        (after.slot, &after.version)
+    );
+    assert_ne!(before.made_of, after.made_of);
+    let status = client.nodes.status(v1::StatusRequest {}).await;
+    assert_eq!(status.unwrap().into_inner().drift, Vec::<String>::new());
+
+    let served = bench.node.state.served().await.unwrap();
+    let made_of: Vec<_> = served.iter().map(|served| served.made_of).collect();
+    assert_eq!(made_of, [after.made_of, before.made_of]);
+}
+
+#[tokio::test]
 async fn a_rollout_is_remembered_with_its_lease_until_it_is_over() {
     let bench = Bench::start().await;
     let alice = bench.admit("alice", Role::Deployer);

@@ -60,13 +60,13 @@ pub(super) struct Begin {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Failing {
+pub(crate) enum Failing {
     Halt,
     Undo,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Missing {
+pub(crate) enum Missing {
     Stop,
     Skip,
 }
@@ -151,6 +151,7 @@ impl Begin {
                 Missing::Skip => Unreachable::Skip,
             },
             created_at: Timestamp::now(),
+            redeploy: false,
         }
     }
 }

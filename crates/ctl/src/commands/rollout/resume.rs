@@ -10,7 +10,7 @@ use togather_model::{
 
 use super::super::{Context, walk};
 use crate::{
-    client::{Client, Wanted},
+    client::{Archive, Client, Wanted},
     error::{Error, Result},
     rollout::{
         Course,
@@ -57,10 +57,7 @@ impl Resume {
         if known.ending.is_some() {
             standings = taken_up::tried_again(&known, &standings)?;
         }
-        let release = Release::from_bytes(&known.stored.release)
-            .map_err(|error| Error::other("the stored release cannot be read").because(&error))?;
-        let wanted = Wanted::Release(known.release());
-        let archive = walk::archive(self.archive.as_deref(), &release).await?;
+        let (wanted, archive) = self.wanted(&known).await?;
 
         let survey = survey_the_rest(&clients, &known, &wanted, &standings).await?;
         if !survey.plans.is_empty() {
@@ -69,7 +66,11 @@ impl Resume {
         walk::add_surveyed(&mut standings, &survey);
         let archive = walk::to_send(archive, &survey)?;
         if known.ending.is_some() {
-            let question = format!("Go on with the rollout to {}?", release.version);
+            let version = &known.rollout.version;
+            let question = match known.rollout.redeploy {
+                true => format!("Go on with the redeployment of {version}?"),
+                false => format!("Go on with the rollout to {version}?"),
+            };
             context.ui.confirm(&question, self.yes)?;
         }
         let reporter = context.ui.reporter();
@@ -85,6 +86,19 @@ impl Resume {
             news: reporter.as_ref(),
         };
         walk::walk(context, course, standings).await
+    }
+}
+
+impl Resume {
+    /// What is ordered of each node, and the archive that was given.
+    async fn wanted(&self, known: &Known) -> Result<(Wanted, Option<Archive>)> {
+        if known.rollout.redeploy {
+            return Ok((Wanted::Again, None));
+        }
+        let release = Release::from_bytes(&known.stored.release)
+            .map_err(|error| Error::other("the stored release cannot be read").because(&error))?;
+        let archive = walk::archive(self.archive.as_deref(), &release).await?;
+        Ok((Wanted::Release(known.release()), archive))
     }
 }
 

@@ -28,6 +28,7 @@ fn healthy() -> NodeStatus {
             git_commit: "0123456789abcdef0123456789abcdef01234567".into(),
             schema: 4,
             other_lines: [].into(),
+            made_of: None,
         }),
         health: Some(Health {
             status: "healthy".into(),

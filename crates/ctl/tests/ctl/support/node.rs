@@ -69,6 +69,8 @@ pub(crate) struct Inner {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) live: Option<Live>,
+    /// What the node's files would make its container from.
+    pub(crate) files: Option<Digest>,
     before: Option<Live>,
     pub(crate) operations: Vec<Operation>,
     pub(crate) events: Vec<Event>,
@@ -207,6 +209,7 @@ pub(crate) fn live(version: &str, release: Digest) -> Live {
         git_commit: "c".repeat(40),
         schema: 0,
         other_lines: [].into(),
+        made_of: Some(Digest::of(b"as it was")),
     }
 }
 

@@ -42,7 +42,9 @@ struct Service(Arc<Inner>);
 impl Service {
     fn plan_to(&self, to: &Live) -> Plan {
         let from = self.0.state().live.clone();
-        let there = from.as_ref().is_some_and(|live| live.release == to.release);
+        let there = from
+            .as_ref()
+            .is_some_and(|live| live.is(to.release, to.made_of));
         let step = |&step: &Step| PlannedStep {
             step,
             skip: there.then(|| "it is live already".to_owned()),
@@ -64,7 +66,17 @@ impl Service {
             soak: std::time::Duration::from_secs(30),
             warnings: Vec::new(),
             configuration: None,
+            app_configuration: None,
+            made_of: None,
         }
+    }
+
+    /// The live release, made from the node's files as they are now.
+    fn again(&self) -> Live {
+        let state = self.0.state();
+        let live = state.live.clone().expect("something is live");
+        let made_of = state.files.or(live.made_of);
+        Live { made_of, ..live }
     }
 
     fn begin(
@@ -111,6 +123,7 @@ impl DeploymentService for Service {
         let to = match request.into_inner().wanted.unwrap() {
             Wanted::Release(bytes) => Inner::live_of(&bytes),
             Wanted::RollbackTo(_) => self.0.previous().expect("something to go back to"),
+            Wanted::Redeploy(_) => self.again(),
         };
         let answer = match refusal {
             Some(failure) => plan_response::Answer::Refused(to_failures(vec![failure])),
@@ -138,6 +151,15 @@ impl DeploymentService for Service {
         };
         let to = self.0.previous().unwrap();
         self.begin(&command, OperationKind::Rollback, to, body.lease)
+    }
+
+    async fn redeploy(&self, request: Request<v1::SignedCommand>) -> Answer<v1::OperationResponse> {
+        let command = self.0.read(&request.into_inner(), method::REDEPLOY);
+        let Some(Body::Redeploy(body)) = command.body.clone() else {
+            panic!("not a Redeploy")
+        };
+        let to = self.again();
+        self.begin(&command, OperationKind::Redeploy, to, body.lease)
     }
 
     type FollowStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;

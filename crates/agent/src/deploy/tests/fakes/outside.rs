@@ -184,6 +184,7 @@ impl Containers for Outside {
         let held = SlotContainer {
             release: Some(app.release),
             version: app.version.clone(),
+            made_of: self.made_of(),
             running: true,
             exit_code: None,
         };
@@ -191,6 +192,10 @@ impl Containers for Outside {
             truth.slots.insert(slot, held)
         });
         started.await.map(|_| ()).map_err(ContainersError::Other)
+    }
+
+    fn made_of(&self) -> Option<Digest> {
+        self.0.truth().files
     }
 
     async fn restart_slot(&self, slot: Slot) -> Result<(), ContainersError> {
