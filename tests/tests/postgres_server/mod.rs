@@ -227,6 +227,15 @@ impl Server {
         count.fetch_one(&mut admin).await.unwrap()
     }
 
+    /// How many sessions of `pg_dump` wait for a lock in this database.
+    pub(crate) async fn waiting_for_a_lock(&self, database: &str) -> i64 {
+        let mut admin = self.connect("togather").await;
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 \
+                     AND application_name LIKE 'togather-pg_dump-%' AND wait_event_type = 'Lock'";
+        let count = sqlx::query_scalar(count).bind(database);
+        count.fetch_one(&mut admin).await.unwrap()
+    }
+
     /// Begins to kill the program with this PGAPPNAME, as hard as it goes; not what it began itself,
     /// which notices. Docker may only answer once what the program had printed was read, so whoever
     /// reads that must not wait for the answer.

@@ -18,7 +18,8 @@ const COMPLAINTS: usize = 4096;
 /// How often progress is told.
 const PACE: Duration = Duration::from_secs(1);
 
-/// A program under way. Given up, its database session is ended, and with it the program.
+/// A program under way. Unless it succeeds, its database session is ended, and with it what is left
+/// of the program.
 pub(super) struct Program {
     name: &'static str,
     output: BoxStream<'static, Result<Output, ContainersError>>,
@@ -111,8 +112,10 @@ impl Program {
     pub(super) async fn follow(mut self, mut sink: Sink<'_>) -> Result<(), SnapshotError> {
         let ran = self.run(&mut sink).await;
         match ran {
-            Ok(()) | Err(SnapshotError::Program { .. }) => self.abandoned.is_over(),
-            // Somebody else's fault: the program may still be at it.
+            Ok(()) => self.abandoned.is_over(),
+            // The program may still be at it. And the server only notices that a killed one is gone
+            // once it has something to send: until then the session waits for its lock, with others
+            // queueing behind it, and holds those it has.
             Err(_) => self.abandoned.end().await,
         }
         ran
