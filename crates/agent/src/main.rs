@@ -124,10 +124,14 @@ async fn check(wanted: Check) -> Result<(), Failure> {
         let failure = misconfigured(&error);
         shown.push_str(&format!("# no image can be pulled: {failure}\n"));
     }
+    if let Some(warning) = parts.caddy().warning() {
+        shown.push_str(&format!("# warning: {warning}\n"));
+    }
     if wanted.store {
         shown.push_str(&parts.look_at_store().await?);
     }
-    print(&shown)
+    print(&shown)?;
+    parts.caddy().look().await.map_err(|e| misconfigured(&e))
 }
 
 /// The Compose file as it will be run, for people to look at.
@@ -226,6 +230,9 @@ async fn assemble(
     let node = parts.into_node(config, Arc::new(files)).await;
     let (node, tls) = node.map_err(|e| failed("the node's memory cannot be opened", &e))?;
     let tls = Arc::new(tls);
+    if let Some(warning) = caddy.warning() {
+        tracing::warn!("{warning}");
+    }
     if let Err(error) = caddy.reload().await {
         let failure = failed("Caddy was not reloaded", &error);
         tracing::warn!(%failure, "what Caddy serves may differ from the snippet on disk");

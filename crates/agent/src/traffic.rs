@@ -1,4 +1,4 @@
-//! Caddy, over its admin socket: which slot gets the node's traffic.
+//! Caddy, over its admin endpoint: which slot gets the node's traffic.
 //!
 //! The agent owns one snippet that the operator's Caddyfile imports. A switch writes the snippet
 //! (temporary file, fsync, rename) and loads the whole Caddyfile, so what is on disk and what is
@@ -10,8 +10,10 @@
 mod admin;
 mod caddyfile;
 mod connections;
+mod endpoint;
 mod error;
 mod snippet;
+mod socket;
 
 use std::{
     path::{Path, PathBuf},
@@ -19,6 +21,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use serde_json::Value;
 use togather_model::Slot;
 use tokio::{
     sync::Mutex,
@@ -26,6 +29,7 @@ use tokio::{
 };
 
 use admin::Admin;
+pub use endpoint::{AdminEndpoint, NoAdminEndpoint};
 pub use error::TrafficError;
 use snippet::Snippet;
 
@@ -35,7 +39,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// What the node asks of its proxy. Every verb may be called twice.
 #[async_trait]
 pub trait Traffic: Send + Sync {
-    /// Checks, without changing anything, that a switch would work: the admin socket answers, the
+    /// Checks, without changing anything, that a switch would work: the admin endpoint answers, the
     /// Caddyfile can be read and adapts, it imports the snippet, the snippet's folder is writable.
     async fn ready(&self) -> Result<(), TrafficError>;
 
@@ -62,12 +66,12 @@ pub struct Caddy {
 }
 
 impl Caddy {
-    /// The Caddy whose admin endpoint is this unix socket. `caddyfile` is loaded on every switch;
-    /// `snippet` is the file the agent owns, which the Caddyfile must import by an absolute path.
+    /// The Caddy with this admin endpoint. `caddyfile` is loaded on every switch; `snippet` is the
+    /// file the agent owns, which the Caddyfile must import by an absolute path.
     #[must_use]
-    pub fn new(admin_socket: PathBuf, caddyfile: PathBuf, snippet: PathBuf) -> Self {
+    pub fn new(admin: AdminEndpoint, caddyfile: PathBuf, snippet: PathBuf) -> Self {
         Self {
-            admin: Admin::new(admin_socket),
+            admin: Admin::new(admin, &caddyfile),
             caddyfile,
             snippet: Snippet::new(snippet),
             switching: Mutex::new(()),
@@ -85,6 +89,34 @@ impl Caddy {
         self.admin.load(&text).await
     }
 
+    /// What is not as safe as it could be about how Caddy is reached, for people.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let AdminEndpoint::Loopback(address) = self.admin.endpoint() else {
+            return None;
+        };
+        Some(format!(
+            "every user of this machine can change what Caddy serves through {address}; a socket \
+             lets in the group caddy alone (`proxy.admin` in deployment.yml)"
+        ))
+    }
+
+    /// Looks at what makes switches impossible, as far as files tell: Caddy is not asked. A file that
+    /// is not there yet is no fault.
+    ///
+    /// # Errors
+    /// What is wrong, and what to do.
+    pub async fn look(&self) -> Result<(), TrafficError> {
+        let endpoint = self.admin.endpoint();
+        if let Ok(text) = read(&self.caddyfile).await {
+            caddyfile::look_at_admin(&self.caddyfile, &text, endpoint)?;
+        }
+        match endpoint.socket() {
+            Some(socket) => socket::look(socket, &self.caddyfile),
+            None => Ok(()),
+        }
+    }
+
     async fn read_caddyfile(&self) -> Result<String, TrafficError> {
         let text = read(&self.caddyfile).await?;
         caddyfile::refuse_relative_imports(&self.caddyfile, &text)?;
@@ -93,12 +125,24 @@ impl Caddy {
 
     /// Has Caddy translate the Caddyfile, and looks at what would become live.
     async fn check_adapted(&self, text: &str, to: Option<Slot>) -> Result<(), TrafficError> {
-        let adapted = self.admin.adapt(text).await?;
-        caddyfile::refuse_other_admin(&self.caddyfile, &adapted, self.admin.socket())?;
+        let adapted = self.adapt(text).await?;
         if snippet::is_imported(&adapted, to) {
             return Ok(());
         }
         Err(self.not_imported())
+    }
+
+    /// What this Caddyfile means, unless loading it would lock the agent out.
+    async fn adapt(&self, text: &str) -> Result<Value, TrafficError> {
+        let adapted = self.admin.adapt(text).await?;
+        let endpoint = self.admin.endpoint();
+        caddyfile::refuse_other_admin(&self.caddyfile, &adapted, endpoint)?;
+        if let Some(socket) = endpoint.socket() {
+            let (served, is_closed) = (self.admin.served().await?, socket::has_no_mode(socket));
+            let then = &adapted["admin"];
+            caddyfile::refuse_other_mode(&self.caddyfile, socket, &served, then, is_closed)?;
+        }
+        Ok(adapted)
     }
 
     fn not_imported(&self) -> TrafficError {
@@ -124,8 +168,7 @@ impl Traffic for Caddy {
             return self.check_adapted(&text, snippet::slot(&current)).await;
         }
         // Before the first deployment there is no snippet that Caddy could show us as imported.
-        let adapted = self.admin.adapt(&text).await?;
-        caddyfile::refuse_other_admin(&self.caddyfile, &adapted, self.admin.socket())?;
+        self.adapt(&text).await?;
         if caddyfile::imports(&text, self.snippet.path()) {
             Ok(())
         } else {

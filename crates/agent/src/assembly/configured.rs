@@ -130,7 +130,7 @@ fn docker(
 fn caddy(config: &Config) -> Caddy {
     let proxy = &config.deployment.proxy;
     Caddy::new(
-        proxy.admin_socket.clone(),
+        proxy.admin.clone(),
         proxy.caddyfile.clone(),
         proxy.snippet.clone(),
     )

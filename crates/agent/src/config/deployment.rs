@@ -7,6 +7,7 @@ use togather_model::{Acceptable, Acceptance, Demand, Strategy};
 use url::Url;
 
 use super::duration;
+use crate::traffic::AdminEndpoint;
 
 /// `deployment.yml`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -90,8 +91,9 @@ pub struct SnapshotRetention {
 pub struct ProxySettings {
     /// The address the public uses.
     pub public_url: Url,
-    /// Caddy's admin endpoint.
-    pub admin_socket: PathBuf,
+    /// Caddy's admin endpoint. `admin_socket` is what it was called when it had to be a socket's path.
+    #[serde(alias = "admin_socket")]
+    pub admin: AdminEndpoint,
     /// The operator's Caddyfile.
     pub caddyfile: PathBuf,
     /// The file in it that the agent owns.
@@ -191,7 +193,7 @@ impl Default for ProxySettings {
         let public_url = Url::parse("http://127.0.0.1").expect("an address");
         Self {
             public_url,
-            admin_socket: "/run/caddy/admin.sock".into(),
+            admin: AdminEndpoint::Socket("/run/caddy/admin.sock".into()),
             caddyfile: "/etc/caddy/Caddyfile".into(),
             snippet: "/etc/caddy/togather/app.caddy".into(),
         }

@@ -38,7 +38,8 @@ pub(super) fn apply(
     let Some(meant) = serde_saphyr::from_str::<Option<Overlay>>(&text).map_err(wrong)? else {
         return Ok((agent, deployment));
     };
-    let written: Value = serde_saphyr::from_str(&text).map_err(wrong)?;
+    let mut written: Value = serde_saphyr::from_str(&text).map_err(wrong)?;
+    rename_old_key(&mut written);
     let below = Overlay {
         snapshots: agent.snapshots.clone(),
         app: deployment.app,
@@ -69,6 +70,16 @@ pub(super) fn apply(
         strategy: merged.strategy,
     };
     Ok((agent, deployment))
+}
+
+/// `proxy.admin` was called `admin_socket` once; what was written under the one name is looked up
+/// under the other.
+fn rename_old_key(written: &mut Value) {
+    if let Some(Value::Object(proxy)) = written.get_mut("proxy")
+        && let Some(value) = proxy.remove("admin_socket")
+    {
+        proxy.insert("admin".to_owned(), value);
+    }
 }
 
 /// Puts those of the upper values that were written over the lower ones.

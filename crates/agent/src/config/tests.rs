@@ -86,6 +86,36 @@ fn the_environment_chooses_the_file_of_its_values() {
 }
 
 #[test]
+fn caddys_admin_endpoint_is_named_as_its_caddyfile_does_and_as_before() {
+    let admin = |deployment: &str, overlay: &str| {
+        let files = [
+            ("deployment.yml", deployment),
+            ("providers/docker.yml", overlay),
+        ];
+        load(&files).map(|config| config.deployment.proxy.admin.to_string())
+    };
+    let socket = "unix//run/caddy/admin.sock";
+    assert_eq!(admin("", "").unwrap(), socket);
+    for (said, read) in [
+        ("admin: localhost:2019", "localhost:2019"),
+        ("admin: unix//run/x.sock|0660", "unix//run/x.sock"),
+        ("admin_socket: /run/x.sock", "unix//run/x.sock"),
+    ] {
+        let said = format!("proxy: {{{said}}}\n");
+        assert_eq!(admin(&said, "").unwrap(), read);
+        assert_eq!(admin("proxy: {admin: /other.sock}\n", &said).unwrap(), read);
+    }
+    let refused = admin("proxy:\n  admin: 0.0.0.0:2019\n", "").unwrap_err();
+    assert!(refused.contains("deployment.yml:2"), "{refused}");
+    assert!(refused.contains("found `0.0.0.0:2019`"), "{refused}");
+    admin(
+        "proxy: {admin: localhost:2019, admin_socket: /run/x.sock}\n",
+        "",
+    )
+    .unwrap_err();
+}
+
+#[test]
 fn an_overlay_changes_what_it_names_and_nothing_else() {
     let config = load(&[
         ("agent.yml", &format!("{AGENT}provider: aws\n")),

@@ -1,4 +1,4 @@
-//! Caddy's admin endpoint on its unix socket: one connection a question.
+//! Caddy's admin endpoint: one connection a question.
 
 use std::{
     error::Error,
@@ -12,9 +12,13 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
 
-use super::TrafficError;
+use super::{AdminEndpoint, TrafficError, socket};
 
 /// Loading takes Caddy some milliseconds; an operator's many sites may take it a while longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,16 +28,28 @@ const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Admin {
-    socket: PathBuf,
+    endpoint: AdminEndpoint,
+    /// Named where something is wrong with the endpoint: it says where that is.
+    caddyfile: PathBuf,
+}
+
+/// A question, or an order.
+struct Question<'a> {
+    method: Method,
+    path: &'a str,
+    caddyfile: &'a str,
 }
 
 impl Admin {
-    pub(super) const fn new(socket: PathBuf) -> Self {
-        Self { socket }
+    pub(super) fn new(endpoint: AdminEndpoint, caddyfile: &Path) -> Self {
+        Self {
+            endpoint,
+            caddyfile: caddyfile.to_owned(),
+        }
     }
 
-    pub(super) fn socket(&self) -> &Path {
-        &self.socket
+    pub(super) const fn endpoint(&self) -> &AdminEndpoint {
+        &self.endpoint
     }
 
     /// What this Caddyfile means, as Caddy's JSON. Changes nothing.
@@ -48,15 +64,52 @@ impl Admin {
         self.post("/load", caddyfile).await.map(drop)
     }
 
-    async fn post(&self, path: &str, caddyfile: &str) -> Result<Bytes, TrafficError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
-            TrafficError::Unreachable {
-                socket: self.socket.clone(),
-                source,
+    /// What the configuration that Caddy serves by says of the admin endpoint; null: nothing.
+    pub(super) async fn served(&self) -> Result<Value, TrafficError> {
+        let question = Question {
+            method: Method::GET,
+            path: "/config/admin",
+            caddyfile: "",
+        };
+        match self.ask(question).await {
+            Ok(answer) => {
+                serde_json::from_slice(&answer).map_err(|e| TrafficError::NoAnswer(e.into()))
             }
-        })?;
-        timeout(PATIENCE, exchange(stream, path, caddyfile))
-            .await
+            // Caddy has no configuration yet.
+            Err(TrafficError::Refused { .. }) => Ok(Value::Null),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn post(&self, path: &str, caddyfile: &str) -> Result<Bytes, TrafficError> {
+        let method = Method::POST;
+        self.ask(Question {
+            method,
+            path,
+            caddyfile,
+        })
+        .await
+    }
+
+    async fn ask(&self, question: Question<'_>) -> Result<Bytes, TrafficError> {
+        let host = self.endpoint.host();
+        let exchanged = match &self.endpoint {
+            AdminEndpoint::Socket(path) => {
+                let stream = UnixStream::connect(path).await;
+                let stream = stream.map_err(|e| socket::unreachable(path, &self.caddyfile, e))?;
+                timeout(PATIENCE, exchange(stream, host, question)).await
+            }
+            AdminEndpoint::Loopback(address) => {
+                let stream = TcpStream::connect(address).await;
+                let stream = stream.map_err(|source| TrafficError::UnreachableAddress {
+                    address: address.clone(),
+                    caddyfile: self.caddyfile.clone(),
+                    source,
+                })?;
+                timeout(PATIENCE, exchange(stream, host, question)).await
+            }
+        };
+        exchanged
             .map_err(|elapsed| TrafficError::NoAnswer(elapsed.into()))?
             .map_err(TrafficError::NoAnswer)?
     }
@@ -64,18 +117,23 @@ impl Admin {
 
 type Answered = Result<Bytes, TrafficError>;
 
-async fn exchange(
-    stream: UnixStream,
-    path: &str,
-    caddyfile: &str,
-) -> Result<Answered, Box<dyn Error + Send + Sync>> {
+async fn exchange<S>(
+    stream: S,
+    host: &str,
+    question: Question<'_>,
+) -> Result<Answered, Box<dyn Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let request = Request::builder()
-        .method(Method::POST)
-        .uri(path)
-        // Caddy compares the host with the addresses it listens on; a unix socket's has no name.
-        .header(header::HOST, "")
+        .method(question.method)
+        .uri(question.path)
+        // Caddy compares it with the addresses it listens on.
+        .header(header::HOST, host)
         .header(header::CONTENT_TYPE, "text/caddyfile")
-        .body(Full::new(Bytes::copy_from_slice(caddyfile.as_bytes())))?;
+        .body(Full::new(Bytes::copy_from_slice(
+            question.caddyfile.as_bytes(),
+        )))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let ask = async {
         let response = sender.send_request(request).await?;

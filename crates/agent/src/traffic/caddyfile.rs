@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use glob::Pattern;
 use serde_json::Value;
 
-use super::TrafficError;
+use super::{AdminEndpoint, TrafficError, socket};
 
 /// How deep a Caddyfile's imports of files with imports of their own are followed.
 const DEPTH: u8 = 4;
@@ -37,20 +37,97 @@ pub(super) fn refuse_relative_imports(caddyfile: &Path, text: &str) -> Result<()
 pub(super) fn refuse_other_admin(
     caddyfile: &Path,
     adapted: &Value,
-    socket: &Path,
+    endpoint: &AdminEndpoint,
 ) -> Result<(), TrafficError> {
-    let expected = format!("unix/{}", socket.display());
-    let found = adapted["admin"]["listen"]
-        .as_str()
-        .unwrap_or("localhost:2019");
-    // Newer releases take the socket's mode after a bar.
-    if found.split('|').next() == Some(&expected) {
+    let found = match adapted["admin"]["disabled"] == true {
+        true => "off",
+        false => listen(&adapted["admin"]),
+    };
+    refuse_other_line(caddyfile, found, endpoint)
+}
+
+fn refuse_other_line(
+    caddyfile: &Path,
+    found: &str,
+    endpoint: &AdminEndpoint,
+) -> Result<(), TrafficError> {
+    if found
+        .parse()
+        .is_ok_and(|found: AdminEndpoint| found == *endpoint)
+    {
         return Ok(());
     }
     Err(TrafficError::OtherAdmin {
         caddyfile: caddyfile.to_owned(),
         found: found.to_owned(),
-        expected,
+        expected: endpoint.to_string(),
+    })
+}
+
+/// Where the admin endpoint is by this part of Caddy's JSON.
+fn listen(admin: &Value) -> &str {
+    admin["listen"].as_str().unwrap_or("localhost:2019")
+}
+
+/// Refuses a configuration that would lock the agent out of the very same socket: by taking its mode
+/// away, or by giving one to a Caddy that takes it for a part of the name. `served` and `adapted` are
+/// the `admin` of what Caddy serves by and of what it would; `is_closed`: Caddy made the socket with
+/// the mode of a release that knows modes and was told none.
+pub(super) fn refuse_other_mode(
+    caddyfile: &Path,
+    socket: &Path,
+    served: &Value,
+    adapted: &Value,
+    is_closed: bool,
+) -> Result<(), TrafficError> {
+    let (served, adapted) = (listen(served), listen(adapted));
+    let knows_modes = is_closed || served.contains('|');
+    let mode = adapted.split_once('|').map(|(_, mode)| mode);
+    let lets_the_group_in =
+        |mode| u32::from_str_radix(mode, 8).is_ok_and(|mode| mode & socket::GROUP_WRITES != 0);
+    let refused = match mode {
+        Some(mode) if knows_modes && lets_the_group_in(mode) => return Ok(()),
+        None if !knows_modes => return Ok(()),
+        Some(_) if knows_modes => TrafficError::LosesMode {
+            caddyfile: caddyfile.to_owned(),
+            socket: socket.to_owned(),
+        },
+        None => TrafficError::LosesMode {
+            caddyfile: caddyfile.to_owned(),
+            socket: socket.to_owned(),
+        },
+        Some(_) => TrafficError::KnowsNoMode {
+            caddyfile: caddyfile.to_owned(),
+            socket: socket.to_owned(),
+        },
+    };
+    Err(refused)
+}
+
+/// Finds fault with the `admin` line as far as that can be told from the text alone: what it imports
+/// and what stands in for a value is Caddy's to say.
+pub(super) fn look_at_admin(
+    caddyfile: &Path,
+    text: &str,
+    endpoint: &AdminEndpoint,
+) -> Result<(), TrafficError> {
+    match admin_line(text) {
+        Some(found) if !found.contains('{') => refuse_other_line(caddyfile, found, endpoint),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The first argument of `admin` among the global options, which are the first block and have no name.
+fn admin_line(text: &str) -> Option<&str> {
+    let mut lines = text.lines().map(str::trim);
+    lines
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter(|first| *first == "{")?;
+    let mut options = lines.take_while(|line| *line != "}");
+    options.find_map(|line| {
+        let mut words = line.split_whitespace();
+        let argument = (words.next() == Some("admin")).then(|| words.next())??;
+        Some(argument.trim_matches(['"', '`']))
     })
 }
 
@@ -130,18 +207,93 @@ mod tests {
         );
     }
 
+    fn endpoint(text: &str) -> AdminEndpoint {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn the_admin_endpoint_must_stay_where_it_is() {
-        let check = |adapted: Value| {
-            refuse_other_admin(
-                Path::new("Caddyfile"),
-                &adapted,
-                Path::new("/run/caddy/admin.sock"),
-            )
+        let check = |adapted: Value, expected| {
+            refuse_other_admin(Path::new("Caddyfile"), &adapted, &endpoint(expected))
         };
-        check(json!({"admin": {"listen": "unix//run/caddy/admin.sock"}})).unwrap();
-        check(json!({"admin": {"listen": "unix//run/caddy/admin.sock|0660"}})).unwrap();
-        check(json!({"admin": {"listen": "localhost:2019"}})).unwrap_err();
-        check(json!({})).unwrap_err();
+        let socket = "unix//run/caddy/admin.sock";
+        check(
+            json!({"admin": {"listen": "unix//run/caddy/admin.sock"}}),
+            socket,
+        )
+        .unwrap();
+        check(
+            json!({"admin": {"listen": "unix//run/caddy/admin.sock|0660"}}),
+            socket,
+        )
+        .unwrap();
+        check(json!({"admin": {"listen": "localhost:2019"}}), socket).unwrap_err();
+        check(json!({}), socket).unwrap_err();
+        // Nothing said is what Caddy does by itself.
+        let address = "localhost:2019";
+        check(json!({}), address).unwrap();
+        check(json!({"admin": {"listen": "127.0.0.1:2019"}}), address).unwrap();
+        check(json!({"admin": {"listen": ":2019"}}), address).unwrap_err();
+        check(
+            json!({"admin": {"listen": "unix//run/caddy/admin.sock"}}),
+            address,
+        )
+        .unwrap_err();
+        check(json!({"admin": {"disabled": true}}), address).unwrap_err();
+    }
+
+    #[test]
+    fn a_load_that_would_lock_the_agent_out_of_its_socket_is_refused() {
+        let check = |served: &str, adapted: &str, is_closed| {
+            let [served, adapted] = [served, adapted]
+                .map(|mode| json!({"listen": format!("unix//run/caddy/admin.sock{mode}")}));
+            let (caddyfile, socket) = (Path::new("Caddyfile"), Path::new("/run/caddy/admin.sock"));
+            refuse_other_mode(caddyfile, socket, &served, &adapted, is_closed)
+        };
+        // 2.6, whose socket has the mode of its umask.
+        check("", "", false).unwrap();
+        let refused = check("", "|0660", false).unwrap_err();
+        assert!(matches!(refused, TrafficError::KnowsNoMode { .. }));
+        // 2.7 and newer.
+        check("|0660", "|0660", false).unwrap();
+        check("|0660", "|0222", false).unwrap();
+        check("", "|0660", true).unwrap();
+        for (served, adapted, is_closed) in [
+            ("|0660", "", false),
+            ("|0660", "|0600", false),
+            ("|0660", "|x", false),
+            ("", "", true),
+        ] {
+            let refused = check(served, adapted, is_closed).unwrap_err();
+            assert!(
+                matches!(refused, TrafficError::LosesMode { .. }),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_admin_line_is_read_where_it_stands() {
+        assert_eq!(admin_line(OURS), Some("unix//run/caddy/admin.sock"));
+        let newer =
+            "# ours\n\n{\n  email a@example.org\n  admin \"unix//run/caddy/admin.sock|0660\"\n}\n";
+        assert_eq!(admin_line(newer), Some("unix//run/caddy/admin.sock|0660"));
+        assert_eq!(
+            admin_line("{\n\tadmin localhost:2019\n}\n:80 {\n}\n"),
+            Some("localhost:2019")
+        );
+        // A site's own `admin` is none, nor is a comment.
+        assert_eq!(admin_line(":80 {\n\tadmin off\n}\n"), None);
+        assert_eq!(admin_line("{\n\t# admin off\n}\n"), None);
+
+        let look =
+            |text: &str, expected| look_at_admin(Path::new("Caddyfile"), text, &endpoint(expected));
+        let (socket, address) = ("unix//run/caddy/admin.sock", "localhost:2019");
+        look(OURS, socket).unwrap();
+        look(newer, socket).unwrap();
+        look("{\n\tadmin {$ADMIN}\n}\n", socket).unwrap();
+        let refused = look(OURS, address).unwrap_err().to_string();
+        assert!(refused.contains("`admin localhost:2019`"), "{refused}");
+        assert!(refused.contains("`proxy.admin`"), "{refused}");
     }
 }

@@ -19,8 +19,84 @@ pub enum TrafficError {
         #[source]
         source: io::Error,
     },
-    /// The connection to the admin socket broke before Caddy had answered.
-    #[error("Caddy did not answer on its admin socket")]
+    /// Caddy's admin address cannot be reached.
+    #[error(
+        "Caddy's admin endpoint {address} cannot be reached; is Caddy running, and does {} say \
+         `admin {address}`, or nothing of it?",
+        caddyfile.display()
+    )]
+    UnreachableAddress {
+        /// `HOST:PORT`.
+        address: String,
+        /// The Caddyfile.
+        caddyfile: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Caddy made its admin socket for itself alone.
+    #[error(
+        "Caddy's admin socket {} has mode {mode:04o}, which lets only Caddy itself in: releases \
+         from 2.7 on make it so unless they are told a mode. Say `admin \"unix/{}|0660\"` in {}, \
+         then run `systemctl restart caddy`",
+        socket.display(),
+        socket.display(),
+        caddyfile.display()
+    )]
+    SocketMode {
+        /// The socket.
+        socket: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// The Caddyfile.
+        caddyfile: PathBuf,
+    },
+    /// An older Caddy took the mode for a part of the socket's name.
+    #[error(
+        "Caddy made its admin socket at {} instead of {}: releases before 2.7 know no mode. Say \
+         `admin unix/{}` in {}, then run `systemctl restart caddy`",
+        found.display(),
+        socket.display(),
+        socket.display(),
+        caddyfile.display()
+    )]
+    SocketName {
+        /// Where the socket should be.
+        socket: PathBuf,
+        /// Where it is.
+        found: PathBuf,
+        /// The Caddyfile.
+        caddyfile: PathBuf,
+    },
+    /// Loading the Caddyfile would close the admin socket to the agent.
+    #[error(
+        "{} gives Caddy's admin socket no mode that lets the group caddy in; loading it would lock \
+         the agent out. Say `admin \"unix/{}|0660\"` in its first block",
+        caddyfile.display(),
+        socket.display()
+    )]
+    LosesMode {
+        /// The Caddyfile.
+        caddyfile: PathBuf,
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// Loading the Caddyfile would put the admin socket where the agent does not look.
+    #[error(
+        "{} gives Caddy's admin socket a mode, which the Caddy that runs, older than 2.7, would \
+         take for a part of its name; loading it would lock the agent out. Say `admin unix/{}` in \
+         its first block, or after an upgrade of Caddy run `systemctl restart caddy`",
+        caddyfile.display(),
+        socket.display()
+    )]
+    KnowsNoMode {
+        /// The Caddyfile.
+        caddyfile: PathBuf,
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The connection to the admin endpoint broke before Caddy had answered.
+    #[error("Caddy did not answer on its admin endpoint")]
     NoAnswer(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Caddy refused the configuration; what it served before is untouched.
     #[error("Caddy refused the configuration with status {status}: {message}")]
@@ -60,10 +136,10 @@ pub enum TrafficError {
         /// The absolute path that says the same.
         suggestion: String,
     },
-    /// Loading the Caddyfile would take Caddy's admin endpoint away from the socket.
+    /// Loading the Caddyfile would take Caddy's admin endpoint away from where the agent looks.
     #[error(
         "{} puts Caddy's admin endpoint at `{found}`; loading it would lock the agent out; say \
-         `admin {expected}` in its first block",
+         `admin {expected}` in its first block, or in deployment.yml `proxy.admin` as Caddy has it",
         caddyfile.display()
     )]
     OtherAdmin {

@@ -559,7 +559,7 @@ impl World {
             operation_id: Ulid::from_parts(7, 7),
             kind: OperationKind::Deploy,
             release_id: self.release_id,
-            made_of: self.truth().files,
+            made_of: truth.files,
             soak: Some(Duration::from_millis(2)),
         };
         planner::plan(&observed, &self.release, &Strategy::default(), &request).unwrap()

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use togather_model::{EventKind, Failure, Image, Line, Migration, Schema, Slot, Timestamp, Ulid};
+use togather_model::{
+    Digest, EventKind, Failure, Image, Line, Migration, Schema, Slot, Timestamp, Ulid,
+};
 
 use super::{Fault, Truth, When, World, away, release};
 use crate::{
