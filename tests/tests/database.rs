@@ -220,8 +220,9 @@ async fn a_failed_concurrent_index_stays_dirty_and_the_ways_out_are_told() {
         panic!("{aftermath:?}");
     };
     assert_ne!(fingerprint, now);
-    let ways_out = aftermath.ways_out("togather");
-    assert!(ways_out[0].contains("VALUES (2, false)"), "{ways_out:?}");
+    let ways_out = aftermath.ways_out("attic");
+    let done = "`togather-ctl schema set 2 --nodes attic`";
+    assert!(ways_out[0].contains(done), "{ways_out:?}");
     assert_eq!(database.bookkeeping().await, [(2, true)]);
     assert_eq!(
         postgres.schema().await.unwrap(),
@@ -238,12 +239,12 @@ async fn a_failed_concurrent_index_stays_dirty_and_the_ways_out_are_told() {
     );
 
     // The second way out: take back what remains, and say so.
-    let said = "TRUNCATE schema_migrations; INSERT INTO schema_migrations VALUES (1, false);";
-    assert!(ways_out[1].contains(said), "{ways_out:?}");
+    let taken_back = "`togather-ctl schema set 1 --nodes attic`";
+    assert!(ways_out[1].contains(taken_back), "{ways_out:?}");
     database
         .run("DROP INDEX events_id; DELETE FROM events")
         .await;
-    database.run(said).await;
+    postgres.set_schema(Line::App, Some(1)).await.unwrap();
     migrate(&postgres, &files).await.unwrap();
 }
 
