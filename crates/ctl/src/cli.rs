@@ -176,7 +176,7 @@ mod tests {
         let word = |word: &str| match word {
             "HOST:PORT" => "host:7443".to_owned(),
             "NAME" => "node-1".to_owned(),
-            "N" => "1".to_owned(),
+            "N" | "{version}" | "{before}" => "1".to_owned(),
             value if value == "ID" || value.contains(['{', '…']) => {
                 "01jzzzzzzzzzzzzzzzzzzzzzzz".to_owned()
             }

@@ -342,6 +342,7 @@ fn every_body() -> Vec<Body> {
         Body::LoadImage(v1::LoadImage::default()),
         Body::FetchImage(v1::FetchImage::default()),
         Body::SetSchema(v1::SetSchema::default()),
+        Body::Redeploy(v1::Redeploy::default()),
         acquire(Ulid::generate()),
         Body::RenewLease(v1::RenewLease::default()),
         Body::ReleaseLease(v1::ReleaseLease::default()),
@@ -393,6 +394,7 @@ impl Client {
             method::PRUNE_SNAPSHOTS => snapshots.prune(signed).await.map(drop),
             method::DEPLOY => deployments.deploy(signed).await.map(drop),
             method::ROLLBACK => deployments.rollback(signed).await.map(drop),
+            method::REDEPLOY => deployments.redeploy(signed).await.map(drop),
             method::LOAD_IMAGE => {
                 let part = v1::load_image_request::Part::Command(signed);
                 let parts = [v1::LoadImageRequest { part: Some(part) }];
