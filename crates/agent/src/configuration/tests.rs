@@ -167,6 +167,45 @@ async fn what_a_deployment_was_begun_with_is_there_until_nothing_needs_it() {
 }
 
 #[tokio::test]
+async fn going_back_takes_the_app_from_an_earlier_state_and_all_else_from_now() {
+    let edited = Edited::node().await;
+    let app = |restart: &str| COMPOSE.replace("unless-stopped", restart);
+    let before = edited.now().unwrap();
+    edited.write("docker-compose.yml", &app("\"no\""));
+    edited.write("deployment.yml", "strategy: {soak: 2s}\n");
+    let after = edited.now().unwrap();
+    assert_ne!(before.containers.made_of(), after.containers.made_of());
+
+    let back = edited.files.with_app_of(&after, before.configured.unwrap());
+    let back = back.unwrap();
+    assert_eq!(back.containers.made_of(), before.containers.made_of());
+    assert_eq!(soak(&back), Duration::from_secs(2));
+    assert_eq!(back.configured, after.configured);
+    assert_eq!(back.app_configured, before.configured);
+
+    edited.write("docker-compose.yml", "name: togather\n");
+    let in_force = edited.files.in_force(&edited.node);
+    let back = edited
+        .files
+        .with_app_of(&in_force, before.configured.unwrap());
+    assert_eq!(
+        back.unwrap().containers.made_of(),
+        before.containers.made_of()
+    );
+}
+
+#[tokio::test]
+async fn another_port_of_the_app_makes_another_container_and_another_patience_does_not() {
+    let edited = Edited::node().await;
+    let before = edited.now().unwrap().containers.made_of();
+    assert!(before.is_some());
+    edited.write("deployment.yml", "strategy: {soak: 9s}\n");
+    assert_eq!(edited.now().unwrap().containers.made_of(), before);
+    edited.write("deployment.yml", "app: {port: 9000}\n");
+    assert_ne!(edited.now().unwrap().containers.made_of(), before);
+}
+
+#[tokio::test]
 async fn only_the_agent_can_read_what_is_kept() {
     let edited = Edited::node().await;
     let [state] = edited.kept().try_into().unwrap();
