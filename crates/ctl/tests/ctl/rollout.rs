@@ -116,7 +116,7 @@ async fn a_failure_half_way_halts_and_names_the_two_ways_on() {
         .says("rollback --nodes node-1");
     assert_eq!(fleet.versions(), ["2.0.0", "1.0.0", "1.0.0"]);
     assert_eq!(fleet.operations(), [1, 1, 0]);
-    insta::assert_snapshot!(answer.stdout.split("14 soak").last().unwrap());
+    insta::assert_snapshot!(answer.stdout.split("15 soak").last().unwrap());
 
     // What failed is mended, and the rollout goes on where it was halted.
     fleet.nodes[1].script(Script::Succeed);
