@@ -7,7 +7,6 @@
 
 mod agent;
 mod deployment;
-mod duration;
 mod environment;
 mod error;
 mod overlay;

@@ -10,37 +10,38 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct Strategy {
     /// How long a new version may take to become healthy before it is given up.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "crate::span")]
     pub health_timeout: Duration,
     /// Time between two health questions.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "crate::span")]
     pub health_interval: Duration,
     /// How often in a row the new version must answer healthy, in its slot and again through the
     /// proxy. One lucky answer is not health.
     pub health_successes: u32,
     /// How long requests under way in the old slot may take to finish after the switch.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "crate::span")]
     pub drain: Duration,
     /// What becomes of the old slot after the switch.
     pub retire: Retire,
     /// How long the new version is watched before the deployment counts as done.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "crate::span")]
     pub soak: Duration,
     /// The share of requests (0 to 1) that may fail with a 5xx status during the soak.
+    #[serde(deserialize_with = "share")]
     pub soak_error_rate: f64,
     /// The longest a health answer may take during the soak.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "crate::span")]
     pub soak_latency: Duration,
     /// Whether pending migrations first run on a scratch restore of the snapshot.
     pub rehearse: bool,
     /// How long one migration waits for a lock before it steps back and tries again, so that it
     /// never queues live traffic up behind itself for longer than this.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "crate::span")]
     pub lock_timeout: Duration,
     /// How often a migration that could not get its lock tries again.
     pub lock_retries: u32,
     /// How long taking and proving a snapshot may hold up a deployment.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "crate::span")]
     pub snapshot_timeout: Duration,
     /// Free disk in bytes that a deployment must find, on top of what the snapshot needs.
     pub min_disk_free: u64,
@@ -48,6 +49,17 @@ pub struct Strategy {
     pub require_attestation: bool,
     /// How many earlier releases stay on the node for a rollback.
     pub keep_releases: u32,
+}
+
+/// Reads a share from 0 to 1: with 5, meant as per cent, no soak would ever fail.
+fn share<'de, D: serde::Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let share = f64::deserialize(from)?;
+    if (0.0..=1.0).contains(&share) {
+        return Ok(share);
+    }
+    Err(serde::de::Error::custom(format_args!(
+        "expected a share from 0 to 1 such as `0.05` (five in a hundred), found `{share}`"
+    )))
 }
 
 impl Default for Strategy {

@@ -11,7 +11,7 @@ use togather_model::Ulid;
 use togather_trust::Name;
 use url::Url;
 
-use super::{ConfigError, RegistrySettings, duration, read};
+use super::{ConfigError, RegistrySettings, read};
 use crate::schedule::Cron;
 
 /// The port agents listen on.
@@ -128,10 +128,10 @@ pub struct SnapshotStore {
     /// When those are forgotten that nothing asks to keep.
     pub prune: Option<Cron>,
     /// Each of these begins up to this much later, so that nodes do not all begin at once.
-    #[serde(with = "duration")]
+    #[serde(with = "togather_model::span")]
     pub jitter: Duration,
     /// The node's status says so when the last verified one is older than this.
-    #[serde(with = "duration")]
+    #[serde(with = "togather_model::span")]
     pub overdue_after: Duration,
     /// How many bytes may wait on the node's own disk while the store takes none.
     pub spool: u64,

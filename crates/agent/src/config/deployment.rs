@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use togather_model::{Acceptable, Acceptance, Demand, Strategy};
 use url::Url;
 
-use super::duration;
 use crate::traffic::AdminEndpoint;
 
 /// `deployment.yml`.
@@ -73,7 +72,7 @@ pub struct DatabaseSection {
 #[serde(deny_unknown_fields, default)]
 pub struct SnapshotRetention {
     /// Snapshots older than this may go.
-    #[serde(with = "duration")]
+    #[serde(with = "togather_model::span")]
     pub keep_for: Duration,
     /// So many verified ones stay, however old they are.
     pub min_verified: usize,

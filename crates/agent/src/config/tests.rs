@@ -199,11 +199,23 @@ fn mistakes_are_told_with_file_line_and_key() {
         (agent("provider: aws\n"), "cannot read providers/aws.yml"),
         (
             deployment("strategy:\n  soak: soon\n"),
-            "deployment.yml:2: `strategy.soak`: ",
+            "deployment.yml:2: `strategy.soak`: expected a span of time such as `30s`",
+        ),
+        (
+            deployment("strategy:\n  soak_error_rate: 5\n"),
+            "deployment.yml:2: `strategy.soak_error_rate`: expected a share from 0 to 1 such as `0.05`",
+        ),
+        (
+            deployment("strategy:\n  soak_error_rate: -1\n"),
+            "`strategy.soak_error_rate`: expected a share",
+        ),
+        (
+            deployment("strategy:\n  soak_error_rate: .inf\n"),
+            "`strategy.soak_error_rate`: expected a share",
         ),
         (
             deployment("database:\n  snapshots:\n    keep_for: 7\n"),
-            "deployment.yml:3: `database.snapshots.keep_for`: expected a span of time such as `7d`",
+            "deployment.yml:3: `database.snapshots.keep_for`: expected a span of time such as `30s`",
         ),
         (
             deployment("app:\n  port: 0\n"),
