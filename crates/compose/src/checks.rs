@@ -72,7 +72,8 @@ pub(crate) fn app(read: &Read<'_>) {
 /// What must hold for every other service.
 pub(crate) fn base(read: &Read<'_>, project: &str, app: &Service) {
     let (service, section) = (&read.service, &read.section);
-    if !section.has("image") {
+    // With `build`, which is refused, what to do is told already.
+    if !section.has("image") && !section.has("build") {
         section.missing("image", "the key is missing");
     }
     if service.depends_on.contains(&app.name)

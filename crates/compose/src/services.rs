@@ -86,7 +86,13 @@ pub(crate) fn service<'a>(
         hostname: section.text("hostname"),
         ulimits: ulimits(&section),
         pids_limit: section.get("pids_limit").and_then(|value| limit(&value)),
-        platform: section.parsed("platform", values::PLATFORM, values::platform),
+        // Empty, as `${PLATFORM:-}` is where nobody sets it: Docker's own choice, as in Compose.
+        platform: section
+            .parsed("platform", values::PLATFORM, |text| match text {
+                "" => Some(None),
+                text => values::platform(text).map(Some),
+            })
+            .flatten(),
         pull_policy: section
             .parsed("pull_policy", values::PULL_POLICY, values::pull_policy)
             .unwrap_or_default(),

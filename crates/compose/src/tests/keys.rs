@@ -130,6 +130,7 @@ fn limits_names_and_platforms_are_taken() {
     assert_eq!(service.platform.as_deref(), Some("linux/arm64"));
     assert_eq!(service.pull_policy, PullPolicy::Never);
     assert_eq!(db("").container("node"), "node-db");
+    assert_eq!(db("platform: ${PLATFORM:-}").platform, None);
 }
 
 #[test]
