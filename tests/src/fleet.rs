@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -13,7 +14,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::program::{Program, checkout, programs};
+use crate::program::{Program, Ran, checkout, programs};
 
 /// The nodes of the fleet.
 pub const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
@@ -32,7 +33,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Waits for its turn, brings the fleet up if it is not, and puts every node on [`BASE`].
+    /// Waits for its turn, brings the fleet up if it is not, or anew if tests cannot use the one that
+    /// is, and puts every node on [`BASE`].
     ///
     /// # Panics
     /// The fleet cannot be made whole.
@@ -40,28 +42,50 @@ impl Fleet {
         let fleet = Self {
             _turn: TURN.lock().await,
         };
-        UP.get_or_init(|| async {
-            fleet
-                .devfleet(&["up", "--nodes", "3"])
-                .run()
-                .await
-                .ended_with(0);
-        })
-        .await;
-        let base = fleet.release(BASE, &[]).await;
-        if fleet
-            .versions()
-            .await
-            .values()
-            .any(|version| version != BASE)
-        {
-            fleet
-                .roll_out(&base, &["--nodes", "all"])
-                .run()
-                .await
-                .ended_with(0);
-        }
+        UP.get_or_init(|| fleet.bring_up()).await;
+        fleet.put_on_base().await.ended_with(0);
         fleet
+    }
+
+    /// Brings the fleet up. One that is up already is used if these tests can use it; otherwise a
+    /// fresh one takes its place.
+    async fn bring_up(&self) {
+        let up = || self.devfleet(&["up", "--nodes", "3"]);
+        up().run().await.ended_with(0);
+        let Some(why) = self.unfit().await else {
+            return;
+        };
+        // Written past the test harness, which would keep it to itself.
+        let told = writeln!(
+            std::io::stderr(),
+            "==> {why}: the fleet that is up is taken away with its data, and a fresh one brought up"
+        );
+        told.expect("standard error");
+        self.devfleet(&["down"]).run().await.ended_with(0);
+        up().run().await.ended_with(0);
+    }
+
+    /// Why these tests cannot use the fleet as it is.
+    async fn unfit(&self) -> Option<String> {
+        let status = self.status().await;
+        let newest = newest_migration();
+        let made_here = |version: &str| release_file(version).exists();
+        if let Some(why) = unfit(&status, newest, made_here) {
+            return Some(why);
+        }
+        let ran = self.put_on_base().await;
+        let last = ran.stderr.lines().last().unwrap_or_default();
+        (ran.code != 0).then(|| format!("release {BASE} cannot be rolled out ({last})"))
+    }
+
+    /// Sees to it that every node serves [`BASE`].
+    async fn put_on_base(&self) -> Ran {
+        let base = self.release(BASE, &[]).await;
+        let is_base = |version: &String| version == BASE;
+        if self.versions().await.values().all(is_base) {
+            return Ran::default();
+        }
+        self.roll_out(&base, &["--nodes", "all"]).run().await
     }
 
     /// A call of `togather-ctl` on this fleet.
@@ -113,7 +137,7 @@ impl Fleet {
     /// # Panics
     /// It cannot be made.
     pub async fn release(&self, version: &str, arguments: &[&str]) -> PathBuf {
-        let file = checkout().join(format!(".devfleet/releases/{version}.json"));
+        let file = release_file(version);
         if !file.exists() {
             let made = self
                 .devfleet(&["release", version])
@@ -203,6 +227,51 @@ impl Drop for Fleet {
     }
 }
 
+/// Why a fleet with this status is not one that these tests can use. `newest`: the number of the
+/// last migration there is; `made_here`: whether devfleet made the release of a version.
+fn unfit(
+    status: &BTreeMap<String, Value>,
+    newest: u64,
+    made_here: impl Fn(&str) -> bool,
+) -> Option<String> {
+    if !status.keys().eq(NODES) {
+        let names: Vec<_> = status.keys().map(String::as_str).collect();
+        return Some(format!("the nodes are {}", names.join(", ")));
+    }
+    status.iter().find_map(|(name, node)| {
+        let version = node["version"].as_str().unwrap_or_default();
+        if !version.is_empty() && !made_here(version) {
+            return Some(format!(
+                "{name} serves {version}, which devfleet did not make"
+            ));
+        }
+        let schema = node["schema_version"].as_u64().unwrap_or_default();
+        if schema > newest {
+            return Some(format!(
+                "{name} has schema {schema}; the last one here is {newest}"
+            ));
+        }
+        let dirty = node["dirty"] == true;
+        dirty.then(|| format!("the schema of {name} is dirty"))
+    })
+}
+
+/// The number of the sample server's last migration.
+fn newest_migration() -> u64 {
+    let folder = checkout().join("crates/sample-server/migrations");
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let number = |file: std::fs::DirEntry| {
+        let name = file.file_name().to_string_lossy().into_owned();
+        name.split('_').next()?.parse().ok()
+    };
+    files.filter_map(number).max().expect("migrations")
+}
+
+/// Where devfleet puts the release of this version.
+fn release_file(version: &str) -> PathBuf {
+    checkout().join(format!(".devfleet/releases/{version}.json"))
+}
+
 /// The fleet file that `devfleet up` writes.
 #[must_use]
 pub fn fleet_file() -> PathBuf {
@@ -213,4 +282,37 @@ pub fn fleet_file() -> PathBuf {
 #[must_use]
 pub fn events<'a>(lines: &'a [Value], name: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["event"] == name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fleet(names: &[&str], node: &Value) -> BTreeMap<String, Value> {
+        let nodes = names.iter().map(|name| ((*name).to_owned(), node.clone()));
+        nodes.collect()
+    }
+
+    #[test]
+    fn a_fleet_that_tests_cannot_use_is_told_from_one_they_can() {
+        let why =
+            |names: &[&str], node: Value| unfit(&fleet(names, &node), 4, |version| version == BASE);
+        let empty = json!({"version": null, "schema_version": null, "dirty": false});
+        assert_eq!(why(&NODES, empty.clone()), None);
+        let ours = json!({"version": BASE, "schema_version": 4, "dirty": false});
+        assert_eq!(why(&NODES, ours), None);
+        let four = ["node-1", "node-2", "node-3", "node-4"];
+        let told = why(&four, empty.clone()).unwrap();
+        assert_eq!(told, "the nodes are node-1, node-2, node-3, node-4");
+        assert!(why(&["node-1", "node-2"], empty).is_some());
+        for other in [
+            json!({"version": "7.0.0", "schema_version": 4, "dirty": false}),
+            json!({"version": BASE, "schema_version": 5, "dirty": false}),
+            json!({"version": BASE, "schema_version": 4, "dirty": true}),
+        ] {
+            assert!(why(&NODES, other.clone()).is_some(), "{other}");
+        }
+    }
 }

@@ -135,8 +135,8 @@ impl std::fmt::Display for Program {
     }
 }
 
-/// A program that ran to its end.
-#[derive(Debug)]
+/// A program that ran to its end; the default is one that had nothing to do.
+#[derive(Debug, Default)]
 pub struct Ran {
     shown: String,
     /// Its exit code; -1 when a signal ended it.
