@@ -18,10 +18,8 @@ pub(crate) const LABEL: &str = "togather.devfleet=1";
 pub(crate) const NETWORK: &str = "togather-fleet";
 /// The database image, by the name that the sample docker-compose.yml gives it.
 pub(crate) const DATABASE_IMAGE: &str = "togather-database:17";
-/// The registry as this machine reaches it.
+/// The registry, by the name that holds on this machine and in the nodes alike.
 pub(crate) const REGISTRY: &str = "127.0.10.100:5000";
-/// The registry as the nodes reach it, by name.
-pub(crate) const REGISTRY_INSIDE: &str = "registry:5000";
 /// The S3 store as this machine reaches it.
 pub(crate) const S3: &str = "127.0.10.101:9000";
 /// The S3 store as the nodes reach it, by name.

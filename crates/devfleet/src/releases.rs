@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     bundles,
     images::copy,
-    layout::{LABEL, Layout, REGISTRY, REGISTRY_INSIDE},
+    layout::{LABEL, Layout, REGISTRY},
     process::{Call, docker},
     report::Report,
     setup,
@@ -204,7 +204,7 @@ struct Built<'a> {
     fault_after: Option<u32>,
 }
 
-/// Builds and pushes the image; hands back its name by digest, as the nodes pull it.
+/// Builds and pushes the image; hands back its name by digest.
 async fn push(layout: &Layout, base: &str, built: &Built<'_>) -> Result<String> {
     let Built {
         version,
@@ -240,11 +240,11 @@ async fn push(layout: &Layout, base: &str, built: &Built<'_>) -> Result<String> 
         .args(["{{range .RepoDigests}}{{println .}}{{end}}", &tag])
         .run()
         .await?;
-    let here = format!("{REGISTRY}/{REPOSITORY}@");
-    let Some(digest) = digests.lines().find_map(|name| name.strip_prefix(&here)) else {
+    let there = format!("{REGISTRY}/{REPOSITORY}@");
+    let Some(name) = digests.lines().find(|name| name.starts_with(&there)) else {
         bail!("{tag} was pushed, but Docker does not tell its digest there: {digests}");
     };
-    Ok(format!("{REGISTRY_INSIDE}/{REPOSITORY}@{digest}"))
+    Ok(name.to_owned())
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use tokio::{
 
 use crate::{
     images,
-    layout::{LABEL, Layout, NETWORK, Node, REGISTRY, REGISTRY_INSIDE, S3, S3_INSIDE},
+    layout::{LABEL, Layout, NETWORK, Node, REGISTRY, S3, S3_INSIDE},
     network::Subnet,
+    nodes,
     process::docker,
     report::Report,
 };
@@ -47,9 +48,27 @@ pub(crate) async fn ensure(report: &Report, layout: &Layout, subnet: Subnet) -> 
     registry.ensure(subnet).await?;
     s3.ensure(subnet).await?;
     report.say(format_args!(
-        "registry on {REGISTRY} ({REGISTRY_INSIDE} in the nodes), S3 on {S3}, keys in {}",
+        "registry on {REGISTRY}, here and in the nodes; S3 on {S3}, keys in {}",
         keys.display()
     ));
+    Ok(())
+}
+
+/// Gives a node the registry at the address it has on this machine, so that an image has one name:
+/// what `docker push` took is what a release names.
+pub(crate) async fn show_registry(layout: &Layout, node: Node) -> Result<()> {
+    for unit in ["registry.socket", "registry.service"] {
+        docker(["cp", "--quiet"])
+            .arg(layout.source("deploy/docker/node").join(unit))
+            .arg(format!("{}:/etc/systemd/system/{unit}", node.container()))
+            .run()
+            .await?;
+    }
+    nodes::exec(node)
+        .args(["systemctl", "enable", "--quiet", "--now", "registry.socket"])
+        .run()
+        .await
+        .with_context(|| format!("{node} cannot be given the registry"))?;
     Ok(())
 }
 

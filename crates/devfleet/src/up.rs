@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 
 use crate::{
     bundles, down, images,
-    layout::{Layout, Node},
+    layout::{Layout, Node, REGISTRY},
     network, nodes,
     report::Report,
     seed, services, setup,
@@ -36,6 +36,10 @@ pub(crate) async fn up(report: &Report, layout: &Layout, count: u8) -> Result<()
         short(&layout.program("togather-ctl")?),
         short(&layout.fleet_file())
     ));
+    report.say(format_args!(
+        "an image of your own: docker push {REGISTRY}/NAME, and give `release create --image` that \
+         name with its digest; the nodes know the registry by the same name"
+    ));
     Ok(())
 }
 
@@ -53,6 +57,7 @@ async fn machines(report: &Report, layout: &Layout, nodes: &[Node]) -> Result<()
         .map(|node| nodes::ensure(report, *node, &engine, subnet));
     try_join_all(starting).await?;
     for node in nodes {
+        services::show_registry(layout, *node).await?;
         seed::refresh(report, *node).await?;
     }
     Ok(())
