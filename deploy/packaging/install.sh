@@ -1,14 +1,15 @@
 #!/bin/sh
 # Makes a Debian machine a Togather node, or repairs one: run it as often as you like.
 #
-# It never overwrites what is yours: your Caddyfile, docker-compose.yml and .env file stay as
-# they are unless you name a new one.
+# It never overwrites what is yours. Of what it writes it keeps the checksums; a file that was edited
+# since, or that it did not write, stays, the new one is put beside it as FILE.new, and the
+# difference is shown.
 set -eu
 
 usage() {
     cat << 'TEXT'
 usage: install.sh [--binary PATH] [--bundle DIR] [--compose FILE] [--env FILE]
-                  [--agent-env FILE] [--replace-caddyfile]
+                  [--agent-env FILE] [--replace-caddyfile] [--overwrite]
 
 Makes this Debian machine a Togather node. Without options: Docker Engine, Caddy, the user
 togather, its folders and the systemd service.
@@ -20,7 +21,9 @@ togather, its folders and the systemd service.
                         .env.staging, .env.development: as `environment` in agent.yml says)
   --agent-env FILE      the agent's own environment: credentials of the snapshot store, copied to
                         /etc/togather/agent.env, which only root can read
-  --replace-caddyfile   put Togather's Caddyfile in place of the one that is there
+  --replace-caddyfile   put Togather's Caddyfile in place of one that is not Togather's; that one is
+                        kept as Caddyfile.old
+  --overwrite           also replace what was edited on this machine; it is kept as FILE.old
 TEXT
 }
 
@@ -31,7 +34,7 @@ fail() {
 }
 
 here=$(cd "$(dirname "$0")/.." && pwd)
-binary='' bundle='' compose='' environment='' agent_environment='' replace_caddyfile=no
+binary='' bundle='' compose='' environment='' agent_environment='' replace_caddyfile=no overwrite=no
 while [ $# -gt 0 ]; do
     case $1 in
         --binary | --bundle | --compose | --env | --agent-env)
@@ -46,6 +49,7 @@ while [ $# -gt 0 ]; do
             shift 2
             ;;
         --replace-caddyfile) replace_caddyfile=yes && shift ;;
+        --overwrite) overwrite=yes && shift ;;
         -h | --help) usage && exit 0 ;;
         *) usage >&2 && fail "unknown option: $1" ;;
     esac
@@ -69,28 +73,97 @@ done
 systemd_runs=no
 [ ! -d /run/systemd/system ] || systemd_runs=yes
 
-# Puts a file in place in one move, so no reader ever sees half of it. Says so only if it changed.
+# The checksums of the files as they were written here, in the format of sha256sum.
+record=/etc/togather/.installed
+checksum() { sha256sum < "$1" | cut -d ' ' -f 1; }
+
+# Whether a file of this name was written here. A checksum has 64 characters, then come two blanks.
+was_written_here() {
+    [ -f $record ] && awk -v path="$1" 'substr($0, 67) == path { found = 1 } END { exit !found }' $record
+}
+
+# Whether the file is as it was written here, or as it was put beside one that was kept.
+is_ours() {
+    [ -f $record ] || return 1
+    grep -Fqx -e "$(checksum "$1")  $1" -e "$(checksum "$1")  $1.new" $record
+}
+
+remember() {
+    touch $record
+    awk -v path="$1" 'substr($0, 67) != path' $record > $record.tmp
+    printf '%s  %s\n' "$(checksum "$1")" "$1" >> $record.tmp
+    chmod 0600 $record.tmp
+    mv $record.tmp $record
+}
+
+# Puts a file in place in one move, so no reader ever sees half of it.
+# put SOURCE TARGET MODE OWNER:GROUP
+put() {
+    temporary=$(mktemp "$2.XXXXXX")
+    cat "$1" > "$temporary"
+    chown "$4" "$temporary"
+    chmod "$3" "$temporary"
+    mv "$temporary" "$2"
+}
+
+# The difference to the new one; of a file with secrets only the keys.
+show_difference() {
+    case $1 in
+        *.env.* | *.env) keys_that_differ "$1" "$2" | sed 's/^/    differs: /' ;;
+        *) diff -u "$1" "$2" | sed 's/^/    /' || : ;;
+    esac
+}
+
+keys_that_differ() {
+    { diff "$1" "$2" || :; } | sed -n 's/^[<>] *\(export \)\{0,1\}\([A-Za-z_][A-Za-z0-9_.-]*\)[=:].*/\2/p' | sort -u
+}
+
+# Puts a file in place that may be edited there: one that was is kept. Says so only if it changed.
 # place SOURCE TARGET MODE OWNER:GROUP
-changed=no
+changed=no kept=''
 place() {
     changed=no
+    if [ -e "$2" ] && ! cmp -s "$1" "$2" && ! is_ours "$2"; then
+        if [ $overwrite = no ]; then
+            put "$1" "$2.new" "$3" "$4"
+            remember "$2.new"
+            say "keeping $2: it was edited here; the new one is $2.new"
+            show_difference "$2" "$2.new"
+            kept="$kept $2"
+            return 0
+        fi
+        cp -p "$2" "$2.old"
+        say "the old $2 is kept as $2.old"
+    fi
     if ! cmp -s "$1" "$2"; then
         changed=yes
         say "writing $2"
     fi
-    cp "$1" "$2.new"
-    chown "$4" "$2.new"
-    chmod "$3" "$2.new"
-    mv "$2.new" "$2"
+    put "$1" "$2" "$3" "$4"
+    rm -f "$2.new"
+    remember "$2"
+}
+
+# Puts a file in place that nobody edits: a program, a certificate, a key.
+replace() {
+    changed=no
+    cmp -s "$1" "$2" || { changed=yes && say "writing $2"; }
+    put "$1" "$2" "$3" "$4"
 }
 
 # --- packages -----------------------------------------------------------------------------------
 missing=''
 command -v dockerd > /dev/null || missing="$missing docker.io iptables"
 command -v caddy > /dev/null || missing="$missing caddy"
+if [ -n "$missing" ] || ! command -v docker > /dev/null; then
+    apt-get update
+    # From Debian 13 on the docker command is a package of its own, which docker.io only recommends.
+    if ! command -v docker > /dev/null && apt-cache show docker-cli > /dev/null 2>&1; then
+        missing="$missing docker-cli"
+    fi
+fi
 if [ -n "$missing" ]; then
     say "installing$missing"
-    apt-get update
     # shellcheck disable=SC2086 # a list of words on purpose
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
 fi
@@ -118,32 +191,57 @@ fi
 
 # --- Caddy --------------------------------------------------------------------------------------
 restart_caddy=no
+caddyfile=/etc/caddy/Caddyfile
+socket=unix//run/caddy/admin.sock
+
+# From 2.7 on Caddy makes its admin socket for itself alone unless it is told a mode, which older
+# releases take for a part of the socket's name. "v2.11.9 h1:...", Debian's "2.6.2", or "unknown".
+caddy_version=$(caddy version 2> /dev/null | head -n 1 | cut -d ' ' -f 1)
+major=${caddy_version#v}
+minor=${major#*.}
+major=${major%%.*}
+minor=${minor%%[!0-9]*}
+case $major/$minor in
+    [0-1]/* | 2/[0-6]) admin=$socket ;;
+    [2-9]/[0-9]*) admin="$socket|0660" ;;
+    *)
+        admin="$socket|0660"
+        say "this Caddy's version is not known (\"$caddy_version\"); it is taken for 2.7 or newer"
+        ;;
+esac
+
 install -d -m 0755 /etc/systemd/system/caddy.service.d
 place "$here/caddy/caddy.service.d/togather.conf" /etc/systemd/system/caddy.service.d/togather.conf 0644 root:root
 [ $changed = no ] || restart_caddy=yes
-if [ ! -e /etc/caddy/Caddyfile ] || [ $replace_caddyfile = yes ]; then
-    place "$here/caddy/Caddyfile" /etc/caddy/Caddyfile 0644 root:root
+wanted_caddyfile=$(mktemp)
+trap 'rm -f "$wanted_caddyfile"' EXIT
+sed "s,^\([[:space:]]*admin\) unix.*,\1 \"$admin\"," "$here/caddy/Caddyfile" > "$wanted_caddyfile"
+if [ $replace_caddyfile = yes ] && [ -e $caddyfile ] && ! was_written_here $caddyfile \
+    && ! cmp -s "$wanted_caddyfile" $caddyfile; then
+    cp -p $caddyfile $caddyfile.old
+    say "the old $caddyfile is kept as $caddyfile.old"
+    rm $caddyfile
+fi
+if [ ! -e $caddyfile ] || [ $replace_caddyfile = yes ] || was_written_here $caddyfile; then
+    place "$wanted_caddyfile" $caddyfile 0644 root:root
     [ $changed = no ] || restart_caddy=yes
 fi
-caddyfile_lacks=''
-grep -q '^[[:space:]]*admin[[:space:]]\{1,\}unix//run/caddy/admin.sock' /etc/caddy/Caddyfile \
-    || caddyfile_lacks="  in the global block at the top:   admin unix//run/caddy/admin.sock
-"
-grep -q '^[[:space:]]*import[[:space:]]\{1,\}/etc/caddy/togather/\*\.caddy' /etc/caddy/Caddyfile \
-    || caddyfile_lacks="$caddyfile_lacks  in your site's block:             import /etc/caddy/togather/*.caddy
-"
 
 # --- the agent ----------------------------------------------------------------------------------
 restart_agent=no
 place "$here/systemd/togather-agent.service" /etc/systemd/system/togather-agent.service 0644 root:root
 [ $changed = no ] || restart_agent=yes
 if [ -n "$binary" ]; then
-    place "$binary" /usr/bin/togather-agent 0755 root:root
+    replace "$binary" /usr/bin/togather-agent 0755 root:root
     [ $changed = no ] || restart_agent=yes
 fi
 if [ -n "$bundle" ]; then
-    for file in agent.yml deployment.yml allowed_signers roles.yml tls/ca.crt tls/node.crt; do
+    for file in agent.yml deployment.yml allowed_signers roles.yml; do
         place "$bundle/$file" "/etc/togather/$file" 0640 root:togather
+        [ $changed = no ] || restart_agent=yes
+    done
+    for file in tls/ca.crt tls/node.crt; do
+        replace "$bundle/$file" "/etc/togather/$file" 0640 root:togather
         [ $changed = no ] || restart_agent=yes
     done
     for overlay in "$bundle"/providers/*.yml; do
@@ -152,7 +250,7 @@ if [ -n "$bundle" ]; then
         [ $changed = no ] || restart_agent=yes
     done
     # systemd hands the service a copy of the key (LoadCredential); nobody but root reads this one.
-    place "$bundle/tls/node.key" /etc/togather/tls/node.key 0600 root:root
+    replace "$bundle/tls/node.key" /etc/togather/tls/node.key 0600 root:root
     [ $changed = no ] || restart_agent=yes
 fi
 if [ -n "$compose" ]; then
@@ -177,6 +275,49 @@ for file in /usr/bin/togather-agent /etc/togather/agent.yml /etc/togather/docker
     [ -e "$file" ] || lacks="$lacks $file"
 done
 
+# The value of a key under `proxy` in deployment.yml, if it is written there.
+proxy() {
+    [ -f /etc/togather/deployment.yml ] || return 0
+    sed -n "/^proxy:/,/^[^ #]/s/^[[:space:]]\\{1,\\}$1:[[:space:]]*\\([^[:space:]#]*\\).*/\\1/p" /etc/togather/deployment.yml | tr -d "\"'"
+}
+caddyfile_lacks=''
+has_admin=$(awk '$1 == "admin" { gsub(/["\140]/, "", $2); print $2; exit }' $caddyfile)
+agents_admin=$(proxy admin)
+case $has_admin in
+    "$admin") ;;
+    '' | *:[0-9]*)
+        if [ "${agents_admin:-$socket}" = "${has_admin:-localhost:2019}" ]; then
+            say "every user of this machine can change what Caddy serves through ${has_admin:-localhost:2019}"
+        else
+            caddyfile_lacks="  in the global block at the top:   admin \"$admin\"
+    (or, if every user of this machine may command Caddy, in /etc/togather/deployment.yml
+    under proxy:                      admin: ${has_admin:-localhost:2019})
+"
+        fi
+        ;;
+    *)
+        caddyfile_lacks="  in the global block at the top, for Caddy $caddy_version:   admin \"$admin\"
+"
+        ;;
+esac
+grep -q '^[[:space:]]*import[[:space:]]\{1,\}/etc/caddy/togather/\*\.caddy' $caddyfile \
+    || caddyfile_lacks="$caddyfile_lacks  in your site's block:             import /etc/caddy/togather/*.caddy
+"
+
+# The first site that has a name, which Caddy serves over https by itself.
+domain=$(sed -n 's|^\(https://\)\{0,1\}\([a-z0-9-]\{1,\}\(\.[a-z0-9-]\{1,\}\)*\.[a-z]\{2,\}\)[ ,{].*|\2|p' $caddyfile | head -n 1)
+case $(proxy public_url) in
+    https://*) ;;
+    *)
+        if [ -n "$domain" ]; then
+            say "for https, say in /etc/togather/deployment.yml under proxy: public_url: https://$domain"
+        else
+            say "this node serves plain http. For https, put your domain in place of \`:80\` in $caddyfile, and"
+            say "say in /etc/togather/deployment.yml under proxy: public_url: https://YOUR.DOMAIN"
+        fi
+        ;;
+esac
+
 if [ $systemd_runs = yes ]; then
     systemctl daemon-reload
     systemctl enable --quiet docker caddy
@@ -191,10 +332,13 @@ else
 fi
 
 if [ -n "$caddyfile_lacks" ]; then
-    say "your /etc/caddy/Caddyfile is left as it is; please add to it"
+    say "your $caddyfile is left as it is; please see to it that it says"
     printf '%s' "$caddyfile_lacks"
     say "then run: systemctl restart caddy"
     say "see $here/caddy/Caddyfile for an example"
+fi
+if [ -n "$kept" ]; then
+    say "kept, because edited here:$kept; to take a new one: mv FILE.new FILE"
 fi
 if [ -n "$lacks" ]; then
     say "the agent is not started yet; missing:$lacks"

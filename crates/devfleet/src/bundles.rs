@@ -91,6 +91,7 @@ pub(crate) async fn install(report: &Report, layout: &Layout, node: Node) -> Res
             "sh",
             &format!("{STAGED}/packaging/install.sh"),
             "--replace-caddyfile",
+            "--overwrite",
         ])
         .args(["--binary", &format!("{STAGED}/togather-agent")])
         .args(["--bundle", &format!("{STAGED}/bundle")])
