@@ -40,7 +40,8 @@ impl Load {
         }
     }
 
-    async fn end(self) -> Value {
+    /// Ends the load and hands back what became of it.
+    pub(crate) async fn end(self) -> Value {
         let pid = self.child.id().expect("the load is under way").to_string();
         let stopped = std::process::Command::new("kill")
             .args(["-INT", &pid])

@@ -14,4 +14,5 @@ mod readme;
 mod refused;
 mod rollout;
 mod snapshots;
+mod strict;
 mod unreachable;

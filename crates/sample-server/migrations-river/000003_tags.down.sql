@@ -1,0 +1,1 @@
+ALTER TABLE river_job DROP COLUMN tags;

@@ -1,0 +1,1 @@
+DROP INDEX river_job_waiting;

@@ -1,0 +1,186 @@
+//! The sample server as strict as the Togather server, one strictness a test: what used to be taken
+//! for well, or for broken, and is not.
+
+use std::time::{Duration, Instant};
+
+use fleet_tests::{
+    Fleet, Ran,
+    fleet::{BASE, events},
+};
+use serde_json::Value;
+
+use crate::load::Load;
+
+const NODE: &str = "node-1";
+const SETTINGS: &str = "/etc/togather/deployment.yml";
+const ENVIRONMENT: &str = "/etc/togather/.env.production";
+
+/// Runs a deployment on the first node with this added to its `deployment.yml`, which is put back.
+async fn with_settings(fleet: &Fleet, added: &str, release: &str, fault: &str) -> Ran {
+    let broken = fleet.release(release, &["--fault", fault]).await;
+    let shell = |script: &str| {
+        let command = ["sh", "-c", script, "sh"];
+        fleet.on_node(NODE, &command).args([added])
+    };
+    shell(&format!(
+        "cp {SETTINGS} /tmp/kept.yml && printf '%s' \"$1\" >> {SETTINGS}"
+    ))
+    .run()
+    .await
+    .ended_with(0);
+    let ran = fleet.roll_out(&broken, &["--nodes", NODE]).run().await;
+    shell(&format!("cat /tmp/kept.yml > {SETTINGS}"))
+        .run()
+        .await
+        .ended_with(0);
+    ran
+}
+
+/// A release that must be found out before the switch, although its container runs.
+async fn found_before_the_switch(fault: &str) {
+    let fleet = Fleet::take().await;
+    let load = Load::begin(&fleet);
+    let impatient = "strategy:\n  health_timeout: 8s\n";
+    let ran = with_settings(&fleet, impatient, &format!("2.1.0-{fault}"), fault).await;
+    load.assert_nothing_failed().await;
+    let lines = ran.ended_with(4).json_lines();
+    let started = events(&lines, "deployment.step.started");
+    assert!(
+        started
+            .iter()
+            .all(|event| event["step"] != "switch_traffic"),
+        "no visitor saw it: {lines:#?}"
+    );
+    assert_eq!(events(&lines, "deployment.undone").len(), 1, "{lines:#?}");
+    fleet.assert_all_on(BASE).await;
+}
+
+#[tokio::test]
+async fn a_slot_that_lives_without_listening_is_not_well() {
+    found_before_the_switch("never-listens").await;
+}
+
+#[tokio::test]
+async fn a_slot_that_answers_404_everywhere_is_not_well() {
+    found_before_the_switch("no-routes").await;
+}
+
+/// Whether the agent finds it out before or the server itself: nothing changes, and it is named.
+#[tokio::test]
+async fn a_secret_that_the_server_refuses_is_named() {
+    let fleet = Fleet::take().await;
+    let next = fleet.release("1.1.0-test", &[]).await;
+    let shell = |script: String| fleet.on_node(NODE, &["sh", "-c"]).args([script]);
+    shell(format!(
+        "cp -p {ENVIRONMENT} /tmp/kept.env && sed -i 's/^JWT_SECRET=.*/JWT_SECRET=short/' {ENVIRONMENT}"
+    ))
+    .run()
+    .await
+    .ended_with(0);
+    let ran = fleet.roll_out(&next, &["--nodes", NODE]).run().await;
+    shell(format!("cat /tmp/kept.env > {ENVIRONMENT}"))
+        .run()
+        .await
+        .ended_with(0);
+    assert!([4, 10].contains(&ran.code), "{ran:?}");
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(said.contains("JWT_SECRET"), "{said}");
+    fleet.assert_all_on(BASE).await;
+}
+
+/// One answer of five fails from 20 s after the switch: seen over a sliding window, not drowned by
+/// what was well before, and taken back within 15 s.
+#[tokio::test]
+async fn one_page_in_five_that_fails_in_the_soak_takes_the_release_back() {
+    let fleet = Fleet::take().await;
+    let fault = "some-errors-in-soak";
+    let arguments = ["--fault", fault, "--fault-after", "20"];
+    let broken = fleet.release("2.1.0-some-errors", &arguments).await;
+    let load = Load::begin(&fleet);
+    let rollout = fleet.ctl(&[
+        "--output", "json", "rollout", "--yes", "--soak", "60s", "--nodes", NODE,
+    ]);
+    let ran = rollout
+        .args(["--release".into(), broken.into_os_string()])
+        .run()
+        .await;
+    load.end().await;
+    let lines = ran.ended_with(4).json_lines();
+    let at = |name: &str, step: Option<&str>| {
+        let found = events(&lines, name);
+        let event = found
+            .iter()
+            .find(|event| step.is_none_or(|step| event["step"] == step));
+        let event = event.unwrap_or_else(|| panic!("no {name} {step:?} among {lines:#?}"));
+        let at: jiff::Timestamp = event["at"].as_str().expect("a time").parse().unwrap();
+        at
+    };
+    let switched = at("deployment.step.done", Some("switch_traffic"));
+    let noticed = at("deployment.step.failed", Some("soak"));
+    let since = noticed.duration_since(switched).as_secs_f64();
+    assert!(
+        (20.0..35.0).contains(&since),
+        "the soak failed {since} s after the switch"
+    );
+    let undone = events(&lines, "deployment.undone");
+    let said = undone[0].to_string();
+    assert!(
+        said.contains("togather_http_requests_total"),
+        "the series is named: {said}"
+    );
+    fleet.assert_all_on(BASE).await;
+}
+
+/// What clients asked of the process that serves, on paths that are limited.
+async fn asked(fleet: &Fleet) -> Value {
+    let ask = [
+        "sh",
+        "-c",
+        "curl --fail --silent http://127.0.0.1/stand-in/requests",
+    ];
+    fleet.on_node(NODE, &ask).run().await.ended_with(0).json()
+}
+
+/// As a maintainer does it who follows the README: an empty node, the limit as the Togather server
+/// has it, one try for each of two versions, and no more asked than a careful visitor would.
+#[tokio::test]
+async fn an_empty_node_with_the_limit_on_comes_up_at_the_first_try_and_is_asked_with_care() {
+    let fleet = Fleet::take().await;
+    let next = fleet.release("1.1.0-test", &[]).await;
+    let base = fleet.release(BASE, &[]).await;
+    fleet.devfleet(&["down", NODE]).run().await.ended_with(0);
+    let up = ["up", "--nodes", "3"];
+    fleet.devfleet(&up).run().await.ended_with(0);
+    let limit = |to: &str| {
+        let script = format!("s/^RATE_LIMIT_PUBLIC=.*/RATE_LIMIT_PUBLIC={to}/");
+        fleet
+            .on_node(NODE, &["sed", "-i"])
+            .args([script, ENVIRONMENT.to_owned()])
+    };
+    limit("60").run().await.ended_with(0);
+    for (release, soak) in [(&base, 10), (&next, 30)] {
+        let soak_for = format!("{soak}s");
+        let rollout = fleet.ctl(&["rollout", "--yes", "--nodes", NODE, "--soak", &soak_for]);
+        let begun = Instant::now();
+        rollout
+            .args(["--release".into(), release.clone().into_os_string()])
+            .run()
+            .await
+            .ended_with(0);
+        assert!(begun.elapsed() >= Duration::from_secs(soak), "it soaked");
+        let asked = asked(&fleet).await;
+        assert_eq!(asked["limit"], 60, "{asked:#}");
+        assert_eq!(asked["all"]["refused"], 0, "{asked:#}");
+        let most = asked["all"]["most_in_a_minute"].as_u64().unwrap();
+        assert!(most <= 20, "in any minute: {asked:#}");
+        let whole = asked["all"]["asked"].as_u64().unwrap();
+        assert!(whole <= 20 + soak / 5, "in all: {asked:#}");
+    }
+    limit("0").run().await.ended_with(0);
+    fleet
+        .roll_out(&base, &["--nodes", NODE])
+        .run()
+        .await
+        .ended_with(0);
+    fleet.assert_all_on(BASE).await;
+}
