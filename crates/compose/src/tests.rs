@@ -44,7 +44,7 @@ fn source<'a>(text: &'a str, environment: &'a BTreeMap<String, String>) -> Sourc
         environment,
         app: "app",
         home: Some(Path::new("/var/lib/agent")),
-        later: &["PROXY"],
+        later: &["PROXY", "TOGATHER_PROXY_CIDRS"],
         files: &|path| match path.to_str() {
             Some("/etc/node/extra.env") => Ok("A=file\nB=${POSTGRES_USER}-${A}\n".into()),
             Some("/etc/node/bad.env") => Ok("A=1\nNAME ALONE\nB=${NOWHERE_AT_ALL}\n".into()),
@@ -93,6 +93,11 @@ fn the_shipped_file_is_understood() {
         "postgres://togather:p%24ss%3A%20%27word%27@db:5432/togather?sslmode=disable"
     );
     assert_eq!(app.environment["ENVIRONMENT"], "production");
+    // Only the proxy says for whom it asks; its address is known when the container is made.
+    assert!(app.awaits().contains("TOGATHER_PROXY_CIDRS"));
+    let mut made = app.clone();
+    made.fill_in("TOGATHER_PROXY_CIDRS", "172.18.0.1/32");
+    assert_eq!(made.environment["TRUSTED_PROXY_CIDRS"], "172.18.0.1/32");
     assert_eq!(app.restart, Restart::UnlessStopped);
     assert_eq!(app.mem_limit, Some(512 << 20));
     assert_eq!(app.logging.as_ref().unwrap().options["max-file"], "3");

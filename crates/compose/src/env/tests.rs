@@ -285,7 +285,13 @@ fn the_templates_and_the_compose_file_know_the_same_keys() {
         }
         let references = compose.split("${").skip(1);
         for name in references.filter_map(|rest| rest.split([':', '}']).next()) {
-            let set_otherwise = ["VALUES", "VALUE", "APP_IMAGE", "TRUSTED_PROXY_CIDRS"];
+            let set_otherwise = [
+                "VALUES",
+                "VALUE",
+                "APP_IMAGE",
+                "TRUSTED_PROXY_CIDRS",
+                "TOGATHER_PROXY_CIDRS",
+            ];
             assert!(
                 keys.contains(&name) || set_otherwise.contains(&name),
                 "{name} is not explained"

@@ -37,7 +37,8 @@ impl Docker {
 
     pub(super) async fn carry_out(&self, errand: &Errand) -> Result<ErrandEnd, ContainersError> {
         let program = errand.command.first().cloned().unwrap_or_default();
-        let service = service_of(&self.compose.app, errand)?;
+        let mut service = service_of(&self.compose.app, errand)?;
+        self.supply(&mut service).await?;
         let limit = service.mem_limit;
         let unique = Ulid::generate().to_string().to_lowercase();
         let name = format!("togather-prepare-{unique}");

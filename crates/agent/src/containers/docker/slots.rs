@@ -45,7 +45,7 @@ impl Docker {
     }
 
     /// Fills in what the app's environment names and is known only now.
-    async fn supply(&self, service: &mut Service) -> Result<(), ContainersError> {
+    pub(super) async fn supply(&self, service: &mut Service) -> Result<(), ContainersError> {
         if service.awaits().contains(PROXY_CIDRS) {
             let cidrs = self.proxy_cidrs(service).await?;
             service.fill_in(PROXY_CIDRS, &cidrs);
