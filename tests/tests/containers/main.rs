@@ -38,7 +38,7 @@ services:
   app:
     image: set-by-the-release
     command: [sh, -c, "echo the app is up; trap 'echo stopping; exit 3' TERM; while :; do sleep 0.1; done"]
-    environment: {GREETING: hello}
+    environment: {GREETING: hello, PROXY: "${TOGATHER_PROXY_CIDRS}"}
     depends_on: [db]
     restart: unless-stopped
     stop_grace_period: 5s
@@ -259,6 +259,18 @@ async fn a_command_runs_inside_a_slot_to_its_end_or_its_limit() {
             (finished.exit_code, &*finished.output),
             (0, "green\ngreen\nhello\n")
         );
+        // The gateway as the kernel tells it, in hexadecimal digits and little-endian order.
+        let routes = run(&["cat", "/proc/net/route"]).await.unwrap().output;
+        let default = routes
+            .lines()
+            .map(str::split_whitespace)
+            .find_map(|mut line| {
+                (line.nth(1) == Some("00000000")).then(|| line.next().unwrap().to_owned())
+            });
+        let gateway = u32::from_str_radix(&default.unwrap(), 16).unwrap();
+        let gateway = std::net::Ipv4Addr::from(gateway.swap_bytes());
+        let proxy = run(&["printenv", "PROXY"]).await.unwrap();
+        assert_eq!(proxy.output, format!("{gateway}/32\n"));
         let finished = run(&["sh", "-c", "echo $0; exit 7", "$HOME; x"])
             .await
             .unwrap();
