@@ -1,15 +1,11 @@
 //! The sample server as strict as the Togather server, one strictness a test: what used to be taken
 //! for well, or for broken, and is not.
 
-use std::time::{Duration, Instant};
-
+use crate::load::Load;
 use fleet_tests::{
     Fleet, Ran,
     fleet::{BASE, events},
 };
-use serde_json::Value;
-
-use crate::load::Load;
 
 const NODE: &str = "node-1";
 const SETTINGS: &str = "/etc/togather/deployment.yml";
@@ -128,59 +124,5 @@ async fn one_page_in_five_that_fails_in_the_soak_takes_the_release_back() {
         said.contains("togather_http_requests_total"),
         "the series is named: {said}"
     );
-    fleet.assert_all_on(BASE).await;
-}
-
-/// What clients asked of the process that serves, on paths that are limited.
-async fn asked(fleet: &Fleet) -> Value {
-    let ask = [
-        "sh",
-        "-c",
-        "curl --fail --silent http://127.0.0.1/stand-in/requests",
-    ];
-    fleet.on_node(NODE, &ask).run().await.ended_with(0).json()
-}
-
-/// As a maintainer does it who follows the README: an empty node, the limit as the Togather server
-/// has it, one try for each of two versions, and no more asked than a careful visitor would.
-#[tokio::test]
-async fn an_empty_node_with_the_limit_on_comes_up_at_the_first_try_and_is_asked_with_care() {
-    let fleet = Fleet::take().await;
-    let next = fleet.release("1.1.0-test", &[]).await;
-    let base = fleet.release(BASE, &[]).await;
-    fleet.devfleet(&["down", NODE]).run().await.ended_with(0);
-    let up = ["up", "--nodes", "3"];
-    fleet.devfleet(&up).run().await.ended_with(0);
-    let limit = |to: &str| {
-        let script = format!("s/^RATE_LIMIT_PUBLIC=.*/RATE_LIMIT_PUBLIC={to}/");
-        fleet
-            .on_node(NODE, &["sed", "-i"])
-            .args([script, ENVIRONMENT.to_owned()])
-    };
-    limit("60").run().await.ended_with(0);
-    for (release, soak) in [(&base, 10), (&next, 30)] {
-        let soak_for = format!("{soak}s");
-        let rollout = fleet.ctl(&["rollout", "--yes", "--nodes", NODE, "--soak", &soak_for]);
-        let begun = Instant::now();
-        rollout
-            .args(["--release".into(), release.clone().into_os_string()])
-            .run()
-            .await
-            .ended_with(0);
-        assert!(begun.elapsed() >= Duration::from_secs(soak), "it soaked");
-        let asked = asked(&fleet).await;
-        assert_eq!(asked["limit"], 60, "{asked:#}");
-        assert_eq!(asked["all"]["refused"], 0, "{asked:#}");
-        let most = asked["all"]["most_in_a_minute"].as_u64().unwrap();
-        assert!(most <= 20, "in any minute: {asked:#}");
-        let whole = asked["all"]["asked"].as_u64().unwrap();
-        assert!(whole <= 20 + soak / 5, "in all: {asked:#}");
-    }
-    limit("0").run().await.ended_with(0);
-    fleet
-        .roll_out(&base, &["--nodes", NODE])
-        .run()
-        .await
-        .ended_with(0);
     fleet.assert_all_on(BASE).await;
 }
