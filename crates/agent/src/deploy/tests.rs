@@ -5,12 +5,14 @@
 //! node must end on exactly one known version with nothing left over.
 
 pub(crate) mod fakes;
+mod stored;
 
 use std::{sync::Arc, time::Duration};
 
 use fakes::{Fault, World};
 use togather_model::{
-    EventKind, Operation, OperationState, Release, SnapshotEvent, Step, Timestamp, Ulid, Undo,
+    Event, EventKind, Operation, OperationState, Release, SnapshotEvent, Step, Timestamp, Ulid,
+    Undo,
 };
 use tokio_util::sync::CancellationToken;
 

@@ -7,7 +7,6 @@
 
 use futures::future::BoxFuture;
 use togather_model::{Failure, FailureKind, JobKind, Schema, Ulid};
-use tokio::time::Instant;
 use url::Url;
 
 use super::{Done, Swap, Task, app, unreadable, write_ending};
@@ -329,13 +328,13 @@ impl Task<'_> {
         &self,
         ask: impl Fn() -> BoxFuture<'a, Result<T, DatabaseError>>,
     ) -> Result<T, DatabaseError> {
-        let strategy = &self.node.strategy;
-        let deadline = Instant::now() + strategy.health_timeout;
+        let (strategy, clock) = (&self.node.strategy, &self.node.health);
+        let deadline = clock.now() + strategy.health_timeout;
         loop {
             match ask().await {
-                Err(error) if error.is_away() && Instant::now() < deadline => {
+                Err(error) if error.is_away() && clock.now() < deadline => {
                     tracing::warn!(%error, "waiting for the database server");
-                    tokio::time::sleep(strategy.health_interval).await;
+                    clock.sleep(strategy.health_interval).await;
                 }
                 told => return told,
             }

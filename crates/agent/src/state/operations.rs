@@ -49,6 +49,17 @@ impl State {
         }
     }
 
+    /// Writes a running operation down in the words of an earlier version.
+    #[cfg(test)]
+    pub(crate) async fn store_operation(&self, operation: &str, plan: &str) {
+        let inserted = sqlx::query(
+            "INSERT INTO operation (id, release, state, json, plan) SELECT json_extract(?1, '$.id'), \
+             json_extract(?1, '$.release'), json_extract(?1, '$.state'), ?1, ?2",
+        );
+        let inserted = inserted.bind(operation).bind(plan).execute(&self.pool);
+        inserted.await.unwrap();
+    }
+
     /// Writes an operation's ending down.
     ///
     /// # Errors

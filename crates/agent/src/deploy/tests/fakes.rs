@@ -1,6 +1,7 @@
 //! A world of fakes that fails and loses power on demand. Its facts outlive the agent, as Docker's
 //! and PostgreSQL's do; the journal is a real one.
 
+mod files;
 mod outside;
 mod snapshots;
 
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use files::Files;
 use outside::Outside;
 use togather_model::{
     Acceptance, Digest, Event, Failure, Hook, Image, Line, Migration, Operation, OperationKind,
@@ -24,12 +26,11 @@ use togather_model::{
 use tokio::sync::Notify;
 
 use crate::{
-    configuration::Unchanging,
     containers::SlotContainer,
     database::{DatabaseError, scratch_name},
     deploy::Deployment,
     fetches::Fetches,
-    health::Asker,
+    health::{Asker, fake::Time},
     node::Node,
     progress::Progress,
     snapshots::{ConditionalWrites, Manifest},
@@ -125,6 +126,8 @@ pub(crate) struct Facts {
 pub(crate) struct World {
     truth: Mutex<Truth>,
     power_cut: Notify,
+    /// Passes when somebody waits, and at once: a busy machine makes nobody late.
+    time: Time,
     pub(crate) state: State,
     pub(crate) release: Release,
     release_id: Digest,
@@ -199,6 +202,7 @@ impl World {
                 ..Truth::default()
             }),
             power_cut: Notify::new(),
+            time: Time::new(),
             state,
             release,
             release_id,
@@ -250,12 +254,12 @@ impl World {
         self.truth().bad_databases.push(database);
     }
 
-    /// The live version's process has ended.
     /// Edits the node's files.
     pub(crate) fn edit(&self, files: &str) {
         self.truth().files = Some(Digest::of(files.as_bytes()));
     }
 
+    /// The live version's process has ended.
     pub(crate) fn end_the_app(&self) {
         let mut truth = self.truth();
         truth
@@ -449,26 +453,29 @@ impl World {
     }
 
     pub(crate) fn node(self: &Arc<Self>) -> Node {
-        let outside = Outside(Arc::clone(self));
+        let outside = Outside(Arc::clone(self), None);
         Node {
             name: "node-1".into(),
             environment: crate::config::Environment::Production,
             strategy: Strategy {
-                health_timeout: Duration::from_millis(20),
-                health_interval: Duration::from_millis(1),
+                health_timeout: Duration::from_secs(20),
+                health_interval: Duration::from_secs(1),
                 ..Strategy::default()
             },
             attesters: Arc::new(outside.clone()),
             containers: Arc::new(outside.clone()),
             traffic: Arc::new(outside.clone()),
-            health: Arc::new(Asker::new(Arc::new(outside.clone()))),
+            health: Arc::new(Asker::by(
+                Arc::new(outside.clone()),
+                Arc::new(self.time.clone()),
+            )),
             acceptance: Acceptance::default(),
             database: Arc::new(outside.clone()),
             snapshots: Arc::new(outside.clone()),
             host: Arc::new(outside),
             fetches: Fetches::default(),
             state: self.state.clone(),
-            configuration: Arc::new(Unchanging),
+            configuration: Arc::new(Files(Arc::clone(self))),
             configured: None,
             app_configured: None,
         }
@@ -560,7 +567,7 @@ impl World {
             kind: OperationKind::Deploy,
             release_id: self.release_id,
             made_of: truth.files,
-            soak: Some(Duration::from_millis(2)),
+            soak: Some(Duration::from_secs(2)),
         };
         planner::plan(&observed, &self.release, &Strategy::default(), &request).unwrap()
     }

@@ -4,10 +4,9 @@ use togather_model::{EventKind, Step};
 use togather_proto::v1::{OperationState, plan_request, plan_response};
 
 use super::*;
-use crate::operations::Wanted;
+use crate::{operations::Wanted, progress::Progress};
 
 const SOAK: Duration = Duration::from_millis(2);
-const LONG: Duration = Duration::from_secs(3600);
 
 /// Orders a deployment and returns its id; it may still be under way.
 async fn order(bench: &Bench, by: &Operator, body: Body) -> String {
@@ -122,7 +121,8 @@ async fn one_thing_at_a_time_touches_the_node() {
     assert_eq!(told.kind, FailureKind::Held);
     assert!(told.what.contains("taken by alice"), "{told}");
 
-    order(&bench, &alice, deploy("2.0.0", LONG, &lease)).await;
+    bench.world.hold_pulls(Progress::stage("fetching"));
+    order(&bench, &alice, deploy("2.0.0", SOAK, &lease)).await;
     let second = bench.signed(&alice, deploy("3.0.0", SOAK, &lease));
     let told = failure(
         bench
@@ -156,7 +156,8 @@ async fn a_stream_that_ends_with_the_agent_has_no_ending() {
     let mut bench = Bench::start().await;
     let alice = bench.admit("alice", Role::Deployer);
     let lease = bench.lease(&alice, Ulid::generate()).await;
-    let id = order(&bench, &alice, deploy("2.0.0", LONG, &lease)).await;
+    bench.world.hold_pulls(Progress::stage("fetching"));
+    let id = order(&bench, &alice, deploy("2.0.0", SOAK, &lease)).await;
     let wanted = v1::FollowRequest {
         operation_id: id,
         after_sequence: 0,
@@ -318,9 +319,28 @@ async fn a_redeploy_applies_what_was_edited_and_a_rollback_after_it_brings_back_
     let status = client.nodes.status(v1::StatusRequest {}).await;
     assert_eq!(status.unwrap().into_inner().drift, Vec::<String>::new());
 
-    let served = bench.node.state.served().await.unwrap();
-    let made_of: Vec<_> = served.iter().map(|served| served.made_of).collect();
-    assert_eq!(made_of, [after.made_of, before.made_of]);
+    let back = Body::Rollback(v1::Rollback {
+        version: None,
+        soak: Some(time::duration(SOAK)),
+        lease: Some(lease.clone()),
+    });
+    let signed = bench.signed(&alice, back);
+    let answer = client.deployments.rollback(signed).await.unwrap();
+    client
+        .follow(&answer.into_inner().operation.unwrap().id, 0)
+        .await;
+    let back = bench.node.live().await.unwrap().unwrap();
+    assert_eq!(
+        (&back.version, back.made_of),
+        (&before.version, before.made_of)
+    );
+    assert!(back.made_of.is_some());
+    let status = client.nodes.status(v1::StatusRequest {}).await;
+    let drift = status.unwrap().into_inner().drift;
+    assert!(
+        drift[0].contains("togather-ctl redeploy"),
+        "the files are as edited: {drift:?}"
+    );
 }
 
 #[tokio::test]

@@ -21,9 +21,10 @@ use crate::{
     traffic::{Traffic, TrafficError},
 };
 
-/// The outside as the agent's traits see it.
+/// The outside as the agent's traits see it. Containers are made from this state of the node's files;
+/// `None`: from the present one.
 #[derive(Clone)]
-pub(super) struct Outside(pub(super) Arc<World>);
+pub(super) struct Outside(pub(super) Arc<World>, pub(super) Option<Digest>);
 
 impl Outside {
     /// Counts the call, lets the fault happen if its turn has come, and has the effect.
@@ -197,7 +198,7 @@ impl Containers for Outside {
     }
 
     fn made_of(&self) -> Option<Digest> {
-        self.0.truth().files
+        self.1.or_else(|| self.0.truth().files)
     }
 
     async fn restart_slot(&self, slot: Slot) -> Result<(), ContainersError> {
