@@ -6,6 +6,7 @@
 //! another way than asked for proves nothing.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -24,10 +25,10 @@ use crate::{
 };
 
 const REPOSITORY: &str = "sample-server";
-/// No release brings the tables of a job queue yet.
-const JOB_TABLES: &str = "none";
-/// What fills the sources.
-const HOOK: &str = "/app/server scrape sync --json";
+/// What fills the sources, before the new version starts; the server reads them once, at its start.
+const PREPARE: &str = "/app/server scrape sync --json";
+/// What the running slot must say of itself before the switch.
+const HOOK: &str = "/app/server healthcheck";
 /// The same for every release, so that the same release made twice is the same file.
 const BUILT_AT: &str = "2026-01-01T00:00:00Z";
 
@@ -93,8 +94,12 @@ pub(crate) async fn make(report: &Report, layout: &Layout, wanted: &Wanted) -> R
             "--built-at",
             BUILT_AT,
         ])
-        .args(["--image", &image, "--hook", HOOK, "--migrations"])
+        .args(["--image", &image, "--hook", HOOK])
+        .args(["--prepare", PREPARE, "--prepare-expect", "errors=0"])
+        .arg("--migrations")
         .arg(&migrations)
+        .arg("--migrations")
+        .arg(job_queue(&source))
         .arg("--out")
         .arg(&file)
         .run()
@@ -178,6 +183,13 @@ fn migrations(
     Ok(together)
 }
 
+/// The job queue's own line of migrations, as `release create` takes it.
+fn job_queue(source: &Path) -> OsString {
+    let mut line = OsString::from("river=");
+    line.push(source.join("migrations-river"));
+    line
+}
+
 /// The number that a migration's file name begins with.
 fn number(name: &str) -> Result<u64> {
     let digits = name.split('_').next().unwrap_or_default();
@@ -230,7 +242,6 @@ async fn push(layout: &Layout, base: &str, built: &Built<'_>) -> Result<String> 
         .args(["--build-arg", &format!("BUILD_DATE={BUILT_AT}")])
         .args(["--build-arg", &format!("FAULT={fault}")])
         .args(["--build-arg", &format!("FAULT_AFTER={after}")])
-        .args(["--build-arg", &format!("JOB_TABLES={JOB_TABLES}")])
         .arg(context.path())
         .within(Duration::from_secs(600))
         .run()

@@ -38,9 +38,11 @@ pub(crate) enum Fault {
     /// Degraded: the check of the contexts warns.
     DegradedContexts,
     /// `scrape sync` ends with an error.
-    FailingHook,
+    FailingPrepare,
     /// `scrape sync` counts a warning, and ends well.
-    WarningHook,
+    WarningPrepare,
+    /// `healthcheck` ends with an error; the server itself is healthy.
+    FailingHook,
     /// Not broken: takes `SLOW_START` to become healthy.
     SlowStart,
     /// Not broken: a job goes on for `SLOW_STOP` after SIGTERM.
@@ -55,7 +57,7 @@ pub(crate) struct UnknownFault;
 
 impl Fault {
     /// All of them.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::NeverHealthy,
         Self::FailsInSoak,
         Self::ErrorsInSoak,
@@ -68,8 +70,9 @@ impl Fault {
         Self::WrongCommit,
         Self::DegradedJobQueue,
         Self::DegradedContexts,
+        Self::FailingPrepare,
+        Self::WarningPrepare,
         Self::FailingHook,
-        Self::WarningHook,
         Self::SlowStart,
         Self::SlowStop,
         Self::IgnoresSigterm,
@@ -90,8 +93,9 @@ impl Fault {
             Self::WrongCommit => "wrong-commit",
             Self::DegradedJobQueue => "degraded-job-queue",
             Self::DegradedContexts => "degraded-contexts",
+            Self::FailingPrepare => "failing-prepare",
+            Self::WarningPrepare => "warning-prepare",
             Self::FailingHook => "failing-hook",
-            Self::WarningHook => "warning-hook",
             Self::SlowStart => "slow-start",
             Self::SlowStop => "slow-stop",
             Self::IgnoresSigterm => "ignores-sigterm",
@@ -113,8 +117,9 @@ impl Fault {
             | Self::NoRoutes
             | Self::MissingPage
             | Self::WrongCommit
+            | Self::FailingPrepare
+            | Self::WarningPrepare
             | Self::FailingHook
-            | Self::WarningHook
             | Self::SlowStart
             | Self::SlowStop
             | Self::IgnoresSigterm => None,

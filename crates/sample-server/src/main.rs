@@ -25,7 +25,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -112,6 +112,9 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Healthcheck => {
             let address = Settings::address(variable)?;
+            if Settings::fault(variable)? == Some(Fault::FailingHook) {
+                bail!("this release's check is made to fail (FAULT=failing-hook)");
+            }
             say(&healthcheck::ask(address).await?)?;
         }
         Command::Seed { events } => {

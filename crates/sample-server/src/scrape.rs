@@ -11,7 +11,7 @@ const SOURCES: [&str; 3] = ["api", "sample", "seed"];
 /// Why the sources are not in step.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SyncError {
-    #[error("this release's sync is made to fail (FAULT=failing-hook)")]
+    #[error("this release's sync is made to fail (FAULT=failing-prepare)")]
     MadeToFail,
     #[error("the sources could not be written; is the database up and migrated?")]
     Database(#[from] sqlx::Error),
@@ -34,7 +34,7 @@ pub(crate) struct Summary {
 /// # Errors
 /// The database does not answer, or lacks the table.
 pub(crate) async fn sync(settings: &Settings) -> Result<Summary, SyncError> {
-    if settings.fault == Some(Fault::FailingHook) {
+    if settings.fault == Some(Fault::FailingPrepare) {
         return Err(SyncError::MadeToFail);
     }
     let database = settings.pool();
@@ -53,7 +53,7 @@ pub(crate) async fn sync(settings: &Settings) -> Result<Summary, SyncError> {
         created,
         updated: SOURCES.len() - created,
         total: SOURCES.len(),
-        warnings: usize::from(settings.fault == Some(Fault::WarningHook)),
+        warnings: usize::from(settings.fault == Some(Fault::WarningPrepare)),
         errors: 0,
     })
 }

@@ -140,6 +140,16 @@ impl Settings {
         Environment(lookup).listen()
     }
 
+    /// How this server is broken on purpose.
+    ///
+    /// # Errors
+    /// `FAULT` names no fault.
+    pub(crate) fn fault(
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Fault>, SettingsError> {
+        Environment(lookup).fault()
+    }
+
     /// Connections to the database, none of which is made before it is needed: the server answers,
     /// unhealthy, also without a database.
     pub(crate) fn pool(&self) -> PgPool {

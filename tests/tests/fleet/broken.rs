@@ -85,6 +85,11 @@ async fn with_a_failing_migration_outside_a_transaction() {
 }
 
 #[tokio::test]
+async fn with_a_prepare_that_fails() {
+    goes_back("failing-prepare", 1, "scrape sync").await;
+}
+
+#[tokio::test]
 async fn with_a_failing_hook() {
     goes_back("failing-hook", 1, "hook").await;
 }

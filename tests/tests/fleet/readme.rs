@@ -59,8 +59,14 @@ async fn every_command_of_the_readme_works() {
     std::fs::create_dir_all(at("internal/storage/postgres")).unwrap();
     symlink(programs(), at("target/release")).unwrap();
     symlink(checkout().join(".devfleet"), at(".devfleet")).unwrap();
-    let migrations = checkout().join("crates/sample-server/migrations");
-    symlink(migrations, at("internal/storage/postgres/migrations")).unwrap();
+    std::fs::create_dir_all(at("db")).unwrap();
+    let line = |name: &str| checkout().join("crates/sample-server").join(name);
+    symlink(
+        line("migrations"),
+        at("internal/storage/postgres/migrations"),
+    )
+    .unwrap();
+    symlink(line("migrations-river"), at("db/river")).unwrap();
     let path = format!(
         "{}:{}",
         programs().display(),

@@ -43,7 +43,7 @@ impl<'a> ReleaseInfo<'a> {
         };
         let mut text = String::new();
         let mut line = |name: &str, value: &str| {
-            let _ = writeln!(text, "{name:<15}{value}");
+            let _ = writeln!(text, "{name:<16}{value}");
         };
         line("release", &self.id.to_string());
         line("version", &release.version);

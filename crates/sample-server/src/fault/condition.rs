@@ -67,8 +67,9 @@ impl Condition {
             | Fault::WrongCommit
             | Fault::DegradedJobQueue
             | Fault::DegradedContexts
+            | Fault::FailingPrepare
+            | Fault::WarningPrepare
             | Fault::FailingHook
-            | Fault::WarningHook
             | Fault::SlowStop
             | Fault::IgnoresSigterm => false,
         };
