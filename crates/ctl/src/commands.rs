@@ -4,6 +4,7 @@ pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod lock;
 pub(crate) mod node;
+mod pace;
 pub(crate) mod redeploy;
 pub(crate) mod release;
 pub(crate) mod rollback;

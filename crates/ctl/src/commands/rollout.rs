@@ -1,7 +1,7 @@
 //! `rollout`: a release, rolled across nodes one after the other.
 
 mod abort;
-pub(super) mod begin;
+mod begin;
 mod look;
 mod resume;
 

@@ -7,10 +7,7 @@ mod restore;
 use clap::{Args, Subcommand};
 use ulid::Ulid;
 
-use super::{
-    Context, Nodes,
-    walk::{Patience, interruption},
-};
+use super::{Context, Nodes, pace::Patience, walk::interruption};
 use crate::{
     client::{Client, Order},
     error::{Error, Kind, Result},

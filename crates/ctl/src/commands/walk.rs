@@ -1,30 +1,108 @@
-//! What `rollout` and `rollback` share once it is decided what to do: carry it out, tell what came
-//! of it, and leave the nodes to themselves when Ctrl-C is pressed.
+//! What `rollout`, `redeploy` and `rollback` share: ask the nodes and the operator, carry it out, tell
+//! what came of it, and leave the nodes to themselves when Ctrl-C is pressed.
 
-use std::time::Duration;
-
-use clap::Args;
-use togather_model::{Image, Release, rollout::Progress};
+use bytes::Bytes;
+use togather_model::{
+    Image, Release,
+    rollout::{Progress, Rollout},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Context, span};
+use super::{Context, pace::Consent};
 use crate::{
-    client::Archive,
+    client::{Archive, Client, Wanted},
     error::{Error, Kind, Result},
+    fleet::Node,
     rollout::{
         Course, carry_out,
         standing::{Standing, Standings},
-        survey::Survey,
+        stored,
+        survey::{Survey, survey},
     },
+    session::Session,
     ui::{plans, plans::Plans, summary},
 };
 
-/// How patient a command is that waits for nodes.
-#[derive(Args)]
-pub(crate) struct Patience {
-    /// For how long a node that gets out of reach on the way is tried again
-    #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = span)]
-    pub(super) retry_for: Duration,
+/// What a command wants of nodes, before they were asked.
+pub(super) struct Intent {
+    pub(super) rollout: Rollout,
+    pub(super) wanted: Wanted,
+    /// The release's bytes, kept by the nodes so that the rollout can be gone on with from any machine;
+    /// `None`: it cannot.
+    pub(super) stored: Option<Bytes>,
+    pub(super) archive: Option<Archive>,
+    pub(super) prefetch: bool,
+    /// What is asked before anything is changed, of a version and a number of nodes.
+    pub(super) question: fn(&str, usize) -> String,
+    /// What is said for the version where nodes come to different ones.
+    pub(super) unnamed: &'static str,
+    /// What is said where no node has anything to do.
+    pub(super) nothing: &'static str,
+}
+
+/// A session that signs only where something may be changed.
+pub(super) fn session(context: &Context, consent: &Consent) -> Result<Session> {
+    match consent.dry_run {
+        true => context.session(),
+        false => context.signing_session(),
+    }
+}
+
+/// The names of these nodes.
+pub(super) fn names(nodes: &[Node]) -> Vec<String> {
+    nodes.iter().map(|node| node.name.to_string()).collect()
+}
+
+/// Asks every node what it would do, shows it, asks the operator, and carries it out.
+pub(super) async fn survey_and_walk(
+    context: &Context,
+    clients: Vec<Client>,
+    intent: Intent,
+    consent: &Consent,
+) -> Result<()> {
+    let Intent {
+        mut rollout,
+        wanted,
+        ..
+    } = intent;
+    let survey = survey(&clients, &rollout, &wanted).await?;
+    if rollout.version.is_empty() {
+        rollout.version = version(&survey).unwrap_or_else(|| intent.unnamed.to_owned());
+    }
+    show(context, &survey)?;
+    let archive = to_send(intent.archive, &survey)?;
+    if consent.dry_run {
+        return Ok(());
+    }
+    if survey.to_change().next().is_none() {
+        context.ui.say(intent.nothing);
+        let lost = survey.behind.into_iter().map(|(_, error)| error);
+        return Error::several(lost).map_or(Ok(()), Err);
+    }
+    let question = (intent.question)(&rollout.version, rollout.nodes.len());
+    context.ui.confirm(&question, consent.yes)?;
+
+    let mut standings = Standings::default();
+    add_surveyed(&mut standings, &survey);
+    let stored = intent
+        .stored
+        .map(|release| stored::write(&rollout, release));
+    let stored = stored
+        .transpose()
+        .map_err(|why| Error::other("the rollout cannot be written down").cause(why))?;
+    let reporter = context.ui.reporter();
+    let course = Course {
+        rollout,
+        wanted,
+        stored,
+        taken_up: false,
+        archive,
+        prefetch: intent.prefetch,
+        clients,
+        patience: consent.patience.retry_for,
+        news: reporter.as_ref(),
+    };
+    walk(context, course, standings).await
 }
 
 /// Shows what the nodes would do.
@@ -47,7 +125,7 @@ pub(super) fn add_surveyed(standings: &mut Standings, survey: &Survey) {
 }
 
 /// The version that all nodes come to; `None`: they come to different ones.
-pub(super) fn version(survey: &Survey) -> Option<String> {
+fn version(survey: &Survey) -> Option<String> {
     let plans = survey.plans.iter();
     let mut versions: Vec<&str> = plans.map(|answer| answer.plan.version.as_str()).collect();
     versions.dedup();

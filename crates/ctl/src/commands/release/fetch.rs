@@ -6,10 +6,7 @@ use bytes::Bytes;
 use clap::Args;
 use togather_model::{Image, Timestamp};
 
-use super::super::{
-    Context, Nodes,
-    walk::{Patience, interruption},
-};
+use super::super::{Context, Nodes, pace::Patience, walk::interruption};
 use crate::{
     error::{Error, Kind, Result},
     release,

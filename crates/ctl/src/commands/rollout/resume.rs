@@ -8,7 +8,7 @@ use togather_model::{
     rollout::{Ending, Next, Progress, next},
 };
 
-use super::super::{Context, walk};
+use super::super::{Context, pace::Patience, walk};
 use crate::{
     client::{Archive, Client, Wanted},
     error::{Error, Result},
@@ -39,7 +39,7 @@ pub(super) struct Resume {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    patience: walk::Patience,
+    patience: Patience,
 }
 
 impl Resume {

@@ -4,7 +4,7 @@ use clap::Args;
 use togather_model::Timestamp;
 
 use super::{
-    super::{Context, Nodes, walk::Patience},
+    super::{Context, Nodes, pace::Patience},
     carry_out, list,
 };
 use crate::{

@@ -5,7 +5,7 @@ use togather_model::Timestamp;
 use ulid::Ulid;
 
 use super::{
-    super::{Context, Nodes, walk::Patience},
+    super::{Context, Nodes, pace::Patience},
     carry_out,
 };
 use crate::{
