@@ -199,6 +199,7 @@ impl Parts {
             traffic: parts.caddy,
             health: parts.asker,
             acceptance: parts.acceptance,
+            expect: parts.expect,
             database: parts.database,
             snapshots: parts.dumps,
             host: Arc::new(host) as Arc<dyn Host>,

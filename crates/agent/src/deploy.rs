@@ -7,6 +7,7 @@
 //! undo may be run twice.
 
 mod await_healthy;
+mod expect;
 mod fetch;
 pub mod journal;
 mod migrate;

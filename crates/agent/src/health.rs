@@ -7,6 +7,7 @@
 mod answer;
 mod asker;
 mod metrics;
+mod page;
 mod proof;
 mod ration;
 
@@ -19,7 +20,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{Client, redirect};
 use togather_model::{Slot, Timestamp};
 use tokio::time::Instant;
 use url::Url;
@@ -27,8 +28,10 @@ use url::Url;
 pub use answer::{Answer, Check};
 pub use asker::{Asker, Clock, Condition};
 pub use metrics::Requests;
+pub(crate) use page::Expectation;
+pub use page::Received;
 pub(crate) use proof::{Proof, how_it_ended};
-pub(crate) use ration::WINDOW as RATION_WINDOW;
+pub(crate) use ration::Rounds;
 
 /// The largest answer that is read, in bytes. A health answer has some hundreds; metrics of a busy
 /// app some hundred thousand.
@@ -56,6 +59,9 @@ pub trait Health: Send + Sync {
     /// The requests this slot's app has counted since it started, if it counts them (`/metrics`,
     /// `…http_requests_total{status}`). A limited path.
     async fn requests(&self, slot: Slot) -> Result<Option<Requests>, HealthError>;
+
+    /// Asks for a page by its path (`app.expect`). A limited path.
+    async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError>;
 }
 
 /// Why there was no answer.
@@ -165,11 +171,16 @@ impl Http {
                 text.parse().map_err(|_| HealthError::Other(text))?
             }
         };
+        let (path, query) = match path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (path, None),
+        };
         url.set_path(path);
+        url.set_query(query);
         Ok(url)
     }
 
-    async fn ask(&self, url: Url) -> Result<Asked, HealthError> {
+    async fn ask(&self, url: Url) -> Result<(Received, Duration), HealthError> {
         let no_answer = |source: reqwest::Error| HealthError::NoAnswer {
             url: url.clone(),
             // The address is said once, by us.
@@ -190,21 +201,21 @@ impl Http {
             body.extend_from_slice(&chunk);
         }
         let header = |name: &str| response.headers().get(name)?.to_str().ok();
-        Ok(Asked {
-            status: response.status(),
+        let received = Received {
+            http_status: response.status().as_u16(),
             slot: header("x-togather-slot").and_then(|slot| slot.parse().ok()),
             retry_after: header("retry-after").and_then(retry_after),
             body,
-            latency: begun.elapsed(),
-        })
+        };
+        Ok((received, begun.elapsed()))
     }
 
     async fn ask_health(&self, url: Url) -> Result<Answer, HealthError> {
-        let asked = self.ask(url).await?;
-        let mut answer = Answer::read(asked.status.as_u16(), &asked.body, asked.latency);
+        let (received, latency) = self.ask(url).await?;
+        let mut answer = Answer::read(received.http_status, &received.body, latency);
         // The proxy knows where it sent the request; the app only says what it was told it is.
-        answer.slot = asked.slot.or(answer.slot);
-        answer.retry_after = asked.retry_after;
+        answer.slot = received.slot.or(answer.slot);
+        answer.retry_after = received.retry_after;
         Ok(answer)
     }
 }
@@ -221,14 +232,6 @@ fn retry_after(text: &str) -> Option<Duration> {
             .try_into()
             .unwrap_or_default(),
     )
-}
-
-struct Asked {
-    status: StatusCode,
-    slot: Option<Slot>,
-    retry_after: Option<Duration>,
-    body: Vec<u8>,
-    latency: Duration,
 }
 
 #[async_trait]
@@ -249,8 +252,8 @@ impl Health for Http {
         let Some(path) = &self.settings.metrics_path else {
             return Ok(None);
         };
-        let asked = self.ask(self.url(Place::Slot(slot), path)?).await?;
-        if !asked.status.is_success() {
+        let (received, _) = self.ask(self.url(Place::Slot(slot), path)?).await?;
+        if !(200..300).contains(&received.http_status) {
             return Ok(None);
         }
         let own: Vec<&str> = [
@@ -263,8 +266,13 @@ impl Health for Http {
         .map(String::as_str)
         .collect();
         let name = self.settings.requests_metric.as_deref();
-        let metrics = String::from_utf8_lossy(&asked.body);
+        let metrics = String::from_utf8_lossy(&received.body);
         Ok(Requests::read(&metrics, name, &own))
+    }
+
+    async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError> {
+        let (received, _) = self.ask(self.url(place, path)?).await?;
+        Ok(received)
     }
 }
 

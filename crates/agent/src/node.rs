@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use togather_model::{
-    Acceptance, Digest, Failure, FailureKind, Line, Live, Observed, Release, Schema, Slot,
+    Acceptance, Digest, Failure, FailureKind, Line, Live, Observed, Pages, Release, Schema, Slot,
     Strategy, release::Migrations, retention::RollbackTarget,
 };
 
@@ -44,6 +44,8 @@ pub struct Node {
     pub health: Arc<Asker>,
     /// What an app must say of itself to serve.
     pub acceptance: Acceptance,
+    /// Pages that it must answer as expected.
+    pub expect: Pages,
     /// PostgreSQL.
     pub database: Arc<dyn Database>,
     /// The snapshot store.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use togather_compose::Resource;
-use togather_model::{Acceptance, Digest, Strategy, retention::Policy};
+use togather_model::{Acceptance, Digest, Pages, Strategy, retention::Policy};
 
 use super::{AssemblyError, QUESTION};
 use crate::{
@@ -25,6 +25,7 @@ pub struct Configured {
     pub(super) caddy: Arc<Caddy>,
     pub(super) asker: Arc<Asker>,
     pub(super) acceptance: Acceptance,
+    pub(super) expect: Pages,
     pub(super) database: Arc<Postgres>,
     pub(super) dumps: Arc<Dumps>,
 }
@@ -63,6 +64,7 @@ impl Configured {
             caddy: Arc::new(caddy(config)),
             asker: Arc::new(asker(app, config, before)?),
             acceptance: app.deployment.app.acceptance(),
+            expect: app.deployment.app.expect.clone(),
             database,
             dumps: Arc::new(dumps),
         })
@@ -78,6 +80,7 @@ impl Configured {
             traffic: self.caddy,
             health: self.asker,
             acceptance: self.acceptance,
+            expect: self.expect,
             database: self.database,
             snapshots: self.dumps,
             configured: Some(id),

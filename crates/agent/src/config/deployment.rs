@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, num::NonZeroU16, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use togather_model::{Acceptable, Acceptance, Demand, Strategy};
+use togather_model::{Acceptable, Acceptance, Demand, Pages, Strategy};
 use url::Url;
 
 use crate::traffic::AdminEndpoint;
@@ -48,6 +48,8 @@ pub struct AppSettings {
     /// The series in them that counts requests by status; `null`: the one whose name ends with
     /// `http_requests_total`.
     pub requests_metric: Option<String>,
+    /// Pages that it must answer as expected before it gets traffic, and again through the proxy.
+    pub expect: Pages,
 }
 
 /// The database.
@@ -155,6 +157,7 @@ impl Default for AppSettings {
             no_worse_than_live: acceptance.no_worse_than_live,
             metrics_path: Some("/metrics".into()),
             requests_metric: None,
+            expect: Pages::default(),
         }
     }
 }

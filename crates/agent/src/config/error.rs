@@ -108,7 +108,9 @@ fn key_at(text: &str, line: u64) -> Option<String> {
     let mut depth = usize::MAX;
     for line in lines.get(..=last)?.iter().rev() {
         let name = line.trim_start().split_once(':').map(|(name, _)| name);
-        let Some(name) = name.filter(|name| !name.starts_with('#') && !name.is_empty()) else {
+        // An item of a list has no name of its own.
+        let is_key = |name: &&str| !name.is_empty() && !name.starts_with(['#', '-']);
+        let Some(name) = name.filter(is_key) else {
             continue;
         };
         if indent(line) < depth {

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use togather_model::Acceptable;
+use togather_model::{Acceptable, Page, Pages};
 
 use super::*;
 
@@ -221,6 +221,17 @@ fn mistakes_are_told_with_file_line_and_key() {
             deployment("app:\n  port: 0\n"),
             "deployment.yml:2: `app.port`: ",
         ),
+        (
+            deployment(
+                "app:\n  port: 80\n  expect:\n    - path: version\n    - {path: /x, status: 99}\n",
+            ),
+            "deployment.yml:4: `app.expect`: page 1, `path`: expected a path that begins with `/`, found \
+             `version`; page 2, `status`: expected an HTTP status from 100 to 599, found 99",
+        ),
+        (
+            deployment("app:\n  expect:\n    - path: /x\n      state: 200\n"),
+            "deployment.yml:4: `app.expect.state`: unknown field",
+        ),
         (deployment("app: [\n"), "deployment.yml:"),
         (
             deployment("strategy:\n  soak: 1s\n  soak: 2s\n"),
@@ -360,6 +371,17 @@ fn the_documented_defaults_are_the_coded_ones() {
     let mut coded = DeploymentFile::default();
     coded.app.ready_path = Some("/readyz".into());
     coded.app.accept = vec![Acceptable::Healthy, Acceptable::Degraded];
+    let page = |path: &str, contains: Option<&str>| Page {
+        path: path.into(),
+        status: 200,
+        contains: contains.map(Into::into),
+    };
+    coded.app.expect = Pages::try_from(vec![
+        page("/version", Some("git_commit")),
+        page("/api/v1/openapi.json", Some("openapi")),
+        page("/api/v1/events", None),
+    ])
+    .unwrap();
     assert_eq!(documented, coded);
     assert_states_every_key(deployment, &serde_json::to_value(&documented).unwrap());
 }

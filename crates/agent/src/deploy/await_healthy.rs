@@ -1,7 +1,7 @@
 //! Is the new version fit to serve? Asked in its slot before the switch, and again through the proxy
 //! after it.
 
-use togather_model::{Failure, FailureKind, Slot};
+use togather_model::{Failure, FailureKind, Slot, Step};
 
 use super::Deployment;
 use crate::health::{Answer, Place, Proof};
@@ -11,13 +11,13 @@ impl Deployment<'_> {
     pub(super) async fn await_healthy(&self) -> Result<String, Failure> {
         let (slot, git_commit) = (self.plan.to, &self.plan.git_commit);
         let judge = |answer: &Answer| self.judge(answer);
-        match self
-            .prove(Place::Slot(slot), slot, git_commit, &judge)
-            .await
-        {
-            Ok(proven) => Ok(proven),
-            Err(why) => Err(self.unhealthy(slot, &self.plan.version, &why).await),
-        }
+        let place = Place::Slot(slot);
+        let proven = match self.prove(place, slot, git_commit, &judge).await {
+            Ok(proven) => proven,
+            Err(why) => return Err(self.unhealthy(slot, &self.plan.version, &why).await),
+        };
+        let pages = self.expect_pages(Step::AwaitHealthy, place).await?;
+        Ok(proven + &pages)
     }
 
     /// The public path must answer with the new version: what the proxy says it does is not proof.
@@ -25,7 +25,7 @@ impl Deployment<'_> {
         let (slot, git_commit) = (self.plan.to, &self.plan.git_commit);
         let judge = |answer: &Answer| self.judge(answer);
         let proven = self.prove(Place::Public, slot, git_commit, &judge).await;
-        proven.map_err(|why| {
+        let proven = proven.map_err(|why| {
             Failure::new(
                 FailureKind::Unhealthy,
                 format!(
@@ -34,7 +34,9 @@ impl Deployment<'_> {
                 ),
             )
             .next("look at the Caddyfile: the site must import the snippet, and `proxy.public_url` must lead to it")
-        })
+        })?;
+        let pages = self.expect_pages(Step::ProveTraffic, Place::Public).await?;
+        Ok(proven + &pages)
     }
 
     /// The version before answers again. It need be no better than it was when it was replaced.

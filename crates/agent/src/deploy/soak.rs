@@ -7,7 +7,7 @@ use std::time::Duration;
 use togather_model::{Failure, FailureKind, Slot, Strategy};
 
 use super::Deployment;
-use crate::health::{Answer, Asker, HealthError, Place, RATION_WINDOW};
+use crate::health::{Answer, Asker, HealthError, Place, Rounds};
 use window::Window;
 
 /// The longest time between two looks at the ready path.
@@ -89,8 +89,7 @@ impl Soak<'_> {
                 if left.is_zero() || is_blind && !is_first {
                     look = self.verdict(look).await;
                 }
-                let cost = if is_blind { 2 } else { 1 };
-                next_tick = self.asker.now() + spacing(self.asker.left(), cost, left);
+                next_tick = self.asker.now() + self.asker.pace(end, rounds(is_blind));
                 is_first = false;
             } else if is_blind && bad_in_a_row > 0 {
                 look = self.verdict(look).await;
@@ -192,12 +191,17 @@ impl Soak<'_> {
     }
 }
 
-/// The time until limited paths are asked again, so that what is left suffices for the rest of the
-/// soak, or until today's questions count no more.
-fn spacing(left: usize, cost: usize, rest: Duration) -> Duration {
-    let rounds = u32::try_from(left.saturating_sub(FOR_THE_END) / cost).unwrap_or(u32::MAX);
-    let ahead = rest.min(RATION_WINDOW);
-    ahead.checked_div(rounds).unwrap_or(ahead).max(TICK)
+/// A count of the requests; without a ready path a verdict as well, and half as often.
+const fn rounds(is_blind: bool) -> Rounds {
+    let (cost, at_least) = match is_blind {
+        true => (2, TICK.saturating_mul(2)),
+        false => (1, TICK),
+    };
+    Rounds {
+        cost,
+        at_the_end: FOR_THE_END,
+        at_least,
+    }
 }
 
 #[cfg(test)]

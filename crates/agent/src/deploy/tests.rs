@@ -9,7 +9,7 @@ mod stored;
 
 use std::{sync::Arc, time::Duration};
 
-use fakes::{Fault, World};
+use fakes::{Fault, Lacking, World};
 use togather_model::{
     Event, EventKind, Operation, OperationState, Release, SnapshotEvent, Step, Timestamp, Ulid,
     Undo,
@@ -246,6 +246,57 @@ async fn a_version_that_goes_bad_in_the_soak_goes_back() {
     world.spoil_new_version_in_the_soak();
     assert_eq!(world.deploy().await, Some(OperationState::Undone));
     assert_on_one_known_version(&world, OperationState::Undone, "bad in the soak");
+}
+
+#[tokio::test]
+async fn a_page_that_the_new_version_lacks_is_found_before_the_switch() {
+    let world = World::with_one_version_live(OLD).await;
+    world.take_the_page_away(Lacking::InItsSlot);
+    assert_eq!(world.deploy().await, Some(OperationState::Undone));
+    assert_eq!(world.times_called("traffic.switch"), 0, "no visitor saw it");
+    assert_on_one_known_version(&world, OperationState::Undone, "a page lacks");
+    let Some(EventKind::Undone { failure, .. }) = world.events().await.pop().map(|e| e.kind) else {
+        panic!("the last event is the ending");
+    };
+    assert_eq!(failure.step, Some(Step::AwaitHealthy));
+    assert_eq!(
+        failure.to_string(),
+        "2.0.0 in green does not answer as `app.expect` says: `/page`: expected HTTP 200 with \
+         `it is there` in it, found HTTP 404"
+    );
+}
+
+#[tokio::test]
+async fn a_page_that_lacks_behind_the_proxy_takes_the_switch_back() {
+    let world = World::with_one_version_live(OLD).await;
+    world.take_the_page_away(Lacking::ThroughTheProxy);
+    assert_eq!(world.deploy().await, Some(OperationState::Undone));
+    assert_eq!(world.times_called("traffic.switch"), 2, "there and back");
+    assert_on_one_known_version(&world, OperationState::Undone, "a page lacks");
+}
+
+/// Whenever the power goes, a release that lacks a page behind the proxy does not stay.
+#[tokio::test]
+async fn a_power_cut_does_not_spare_a_release_the_question_for_its_pages() {
+    for (name, fault) in [
+        ("health.page_in_public", Fault::CrashBefore),
+        ("health.page_in_public", Fault::CrashAfter),
+        ("traffic.switch", Fault::CrashAfter),
+    ] {
+        let world = World::with_one_version_live(OLD).await;
+        world.take_the_page_away(Lacking::ThroughTheProxy);
+        world.inject_at(name, fault);
+        let ending = carry_out_with(&world).await;
+        assert_eq!(ending, OperationState::Undone, "{name}: {fault:?}");
+        assert_on_one_known_version(&world, ending, name);
+    }
+    let world = World::with_one_version_live(OLD).await;
+    world.inject_at("health.page_in_public", Fault::CrashAfter);
+    assert_eq!(carry_out_with(&world).await, OperationState::Done);
+    assert!(
+        world.times_called("health.page_in_public") >= 2,
+        "asked once more"
+    );
 }
 
 #[test]

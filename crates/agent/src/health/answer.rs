@@ -11,6 +11,11 @@ const SHORT_COMMIT: usize = 7;
 const TOO_MANY_REQUESTS: u16 = 429;
 const UNAVAILABLE: u16 = 503;
 
+/// Whether an answer says no more than that it was asked for too soon.
+pub(super) fn is_later(http_status: u16, retry_after: Option<Duration>) -> bool {
+    http_status == TOO_MANY_REQUESTS || http_status == UNAVAILABLE && retry_after.is_some()
+}
+
 /// An answer to a question how the app is. What the app does not report is `None`, and is not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -91,8 +96,7 @@ impl Answer {
     /// often gets 429; an app that is busy may answer 503 and say when to come back.
     #[must_use]
     pub fn is_later(&self) -> bool {
-        self.http_status == TOO_MANY_REQUESTS
-            || self.http_status == UNAVAILABLE && self.retry_after.is_some()
+        is_later(self.http_status, self.retry_after)
     }
 
     /// What the app says of itself, to be judged and remembered; `None`: the answer is no verdict,

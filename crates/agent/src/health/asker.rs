@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use togather_model::{Slot, Verdict};
 use tokio::time::{Instant, sleep};
 
-use super::{Answer, Health, HealthError, Place, Requests, ration::Ration};
+use super::{
+    Answer, Health, HealthError, Place, Received, Requests,
+    ration::{Ration, Rounds},
+};
 
 /// An answer so young needs no other, where it is only to be shown.
 const YOUNG: Duration = Duration::from_secs(3);
@@ -130,6 +133,11 @@ impl Asker {
         self.asked().ration.left(self.now())
     }
 
+    /// The time between two rounds of questions that can go on until `end` without waiting.
+    pub(crate) fn pace(&self, end: Instant, rounds: Rounds) -> Duration {
+        self.asked().ration.pace(self.now(), end, rounds)
+    }
+
     /// Asks for the verdict as soon as that is allowed.
     ///
     /// # Errors
@@ -159,6 +167,14 @@ impl Asker {
     /// There was no answer.
     pub async fn requests(&self, slot: Slot) -> Result<Option<Requests>, HealthError> {
         self.limited(self.app.requests(slot)).await
+    }
+
+    /// Asks for a page as soon as that is allowed.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError> {
+        self.limited(self.app.page(place, path)).await
     }
 
     /// How the app in this slot is. The ready path is asked now; while it vouches for it, a verdict

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use togather_model::Slot;
 use tokio::time::Instant;
 
-use super::{Answer, Asker, Check, Clock, Health, HealthError, Place, Requests};
+use super::{Answer, Asker, Check, Clock, Health, HealthError, Place, Received, Requests};
 
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -38,6 +38,7 @@ impl Clock for Time {
 }
 
 type Say = Box<dyn Fn(Duration) -> Answer + Send + Sync>;
+type ShowPage = Box<dyn Fn(Duration, Place, &str) -> Received + Send + Sync>;
 type Count = Box<dyn Fn(Duration) -> Option<Requests> + Send + Sync>;
 
 /// An app in green, by how long it has been there.
@@ -53,6 +54,8 @@ pub(crate) struct App {
     pub(crate) ready: Say,
     pub(crate) health: Say,
     pub(crate) counted: Count,
+    /// What pages answer, by place and path.
+    pub(crate) page: ShowPage,
     asked: Mutex<Vec<(Instant, &'static str)>>,
 }
 
@@ -68,6 +71,7 @@ impl App {
             ready: Box::new(|_| said(200, None, &[])),
             health: Box::new(|_| said(200, Some("healthy"), &[])),
             counted: Box::new(|_| None),
+            page: Box::new(|_, _, _| page(200, "a page")),
             asked: Mutex::default(),
         }
     }
@@ -145,6 +149,16 @@ pub(crate) fn said(http_status: u16, status: Option<&str>, checks: &[(&str, &str
     }
 }
 
+/// A page of this app.
+pub(crate) fn page(http_status: u16, body: &str) -> Received {
+    Received {
+        http_status,
+        slot: Some(Slot::Green),
+        retry_after: None,
+        body: body.into(),
+    }
+}
+
 #[async_trait]
 impl Health for App {
     async fn verdict(&self, place: Place) -> Result<Answer, HealthError> {
@@ -169,6 +183,17 @@ impl Health for App {
         Ok(match turned_away {
             Some(_) => None,
             None => (self.counted)(self.age()),
+        })
+    }
+
+    async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError> {
+        let turned_away = self.limited("page")?;
+        Ok(match turned_away {
+            Some(answer) => Received {
+                retry_after: answer.retry_after,
+                ..page(answer.http_status, "")
+            },
+            None => (self.page)(self.age(), place, path),
         })
     }
 }

@@ -10,10 +10,10 @@ use super::{Answer, Asker, HealthError, Place};
 use crate::containers::Containers;
 
 /// The longest pause between two questions for a verdict that is not good yet.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// How much longer than `health_timeout` it may take when the app asks to come back later.
-const LATER_AT_MOST: Duration = Duration::from_secs(120);
+pub(super) const LATER_AT_MOST: Duration = Duration::from_secs(120);
 
 /// What is to be proven, and by what.
 pub(crate) struct Proof<'a> {
@@ -179,10 +179,13 @@ impl Proof<'_> {
     }
 
     async fn must_go_on(&self, outcome: &Outcome, deadline: Instant) -> Result<(), String> {
-        let last = match outcome {
-            Outcome::Good => return Ok(()),
-            Outcome::Later(_) => "to be asked again later (HTTP 429 or Retry-After)",
-            Outcome::Unheard(why) | Outcome::Bad(why) | Outcome::Hopeless(why) => why,
+        let last = match (outcome, self.place) {
+            (Outcome::Good, _) => return Ok(()),
+            (Outcome::Later(_), _) => "to be asked again later (HTTP 429 or Retry-After)".into(),
+            (Outcome::Unheard(why), Place::Slot(_)) => format!(
+                "its process runs, but nothing answers on its port (`app.port` in deployment.yml): {why}"
+            ),
+            (Outcome::Unheard(why) | Outcome::Bad(why) | Outcome::Hopeless(why), _) => why.clone(),
         };
         if let Some(containers) = self.containers
             && let Some(ended) = how_it_ended(containers, self.slot).await
@@ -213,12 +216,12 @@ pub(crate) async fn how_it_ended(containers: &dyn Containers, slot: Slot) -> Opt
 }
 
 /// Twice as long each time.
-fn growing(interval: Duration, times: u32) -> Duration {
+pub(super) fn growing(interval: Duration, times: u32) -> Duration {
     let factor = 2_u32.saturating_pow(times.saturating_sub(1));
     interval.saturating_mul(factor).min(LONGEST_PAUSE)
 }
 
-fn said_whole(error: &HealthError) -> String {
+pub(super) fn said_whole(error: &HealthError) -> String {
     Failure::caused_by(FailureKind::Other, "no answer", error).to_string()
 }
 

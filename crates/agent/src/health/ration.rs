@@ -11,8 +11,19 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(61);
 /// may be all its visitors together.
 pub(crate) const AT_MOST: usize = 20;
 
+/// Questions that are asked in rounds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rounds {
+    /// So many in each.
+    pub(crate) cost: usize,
+    /// So many when it is over.
+    pub(crate) at_the_end: usize,
+    /// The time between two rounds is never shorter.
+    pub(crate) at_least: Duration,
+}
+
 /// When limited paths were asked.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Ration {
     asked: VecDeque<Instant>,
 }
@@ -32,6 +43,35 @@ impl Ration {
             0 => self.asked.front().map_or(now, |oldest| *oldest + WINDOW),
             _ => now,
         }
+    }
+
+    /// The shortest pause, this long at least, between rounds of questions that can go on until `end`
+    /// without anybody having to wait: so many a round, and so many at the end.
+    pub(crate) fn pace(&self, now: Instant, end: Instant, rounds: Rounds) -> Duration {
+        // Later than that, today's questions count no more, and it is asked again how many are left.
+        let rest = end.saturating_duration_since(now).min(WINDOW);
+        let mut pause = rounds.at_least;
+        while pause < rest && !self.clone().suffices(now, end, pause, rounds) {
+            pause += Duration::from_millis(500);
+        }
+        pause
+    }
+
+    fn suffices(&mut self, now: Instant, end: Instant, pause: Duration, rounds: Rounds) -> bool {
+        let mut at = now + pause;
+        while at < end && at <= now + WINDOW {
+            if !self.spend_all(at, rounds.cost) {
+                return false;
+            }
+            at += pause;
+        }
+        end > now + WINDOW || self.spend_all(end, rounds.at_the_end)
+    }
+
+    fn spend_all(&mut self, at: Instant, questions: usize) -> bool {
+        let suffices = self.left(at) >= questions;
+        (0..questions).for_each(|_| self.spend(at));
+        suffices
     }
 
     /// Counts a question that is asked now.
@@ -68,6 +108,31 @@ mod tests {
                 let within = asked[first..].iter().take_while(|later| **later < *at + Duration::from_secs(60));
                 prop_assert!(within.count() <= AT_MOST);
             }
+        }
+
+        /// Whatever was asked before, and however long it goes on.
+        #[test]
+        fn who_keeps_the_pace_has_questions_left_for_the_end(
+            before in proptest::collection::vec(0_u64..60_000, 0..17),
+            seconds in 1_u64..200, cost in 1_usize..3,
+        ) {
+            let (begun, mut ration) = (Instant::now(), Ration::default());
+            let mut before = before;
+            before.sort_unstable();
+            for at in before {
+                ration.spend(begun + Duration::from_millis(at));
+            }
+            let mut now = begun + Duration::from_secs(60);
+            let end = now + Duration::from_secs(seconds);
+            let rounds = Rounds { cost, at_the_end: 2, at_least: Duration::from_secs(5) };
+            loop {
+                now += ration.pace(now, end, rounds);
+                if now >= end {
+                    break;
+                }
+                prop_assert!(ration.spend_all(now, cost));
+            }
+            prop_assert!(ration.spend_all(end, 2));
         }
 
         /// And nobody waits who need not.

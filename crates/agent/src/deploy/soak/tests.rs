@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use togather_model::{Acceptable, Acceptance, Verdict};
+use togather_model::{Acceptable, Acceptance, MOST_PAGES, Page, Verdict};
 
 use super::*;
 use crate::health::{
-    Proof, Requests,
+    Expectation, Proof, Requests,
     fake::{App, COMMIT, Time, said},
 };
 
@@ -37,8 +37,19 @@ async fn soak(asker: &Asker, seconds: u64) -> Result<String, String> {
 
 /// Everything that a deployment asks, one after the other and without a pause.
 async fn deploy(app: App, seconds: u64) -> (Result<String, String>, Arc<App>) {
+    deploy_with(app, seconds, 0).await
+}
+
+async fn deploy_with(app: App, seconds: u64, pages: usize) -> (Result<String, String>, Arc<App>) {
     let (app, asker) = app.asker();
     let strategy = Strategy::default();
+    let pages: Vec<Page> = (0..pages)
+        .map(|nth| Page {
+            path: format!("/{nth}"),
+            status: 200,
+            contains: None,
+        })
+        .collect();
     // The plan, its repetition when the deployment begins, and preflight.
     for _ in 0..3 {
         asker.condition(Slot::Green, COMMIT).await;
@@ -54,37 +65,57 @@ async fn deploy(app: App, seconds: u64) -> (Result<String, String>, Arc<App>) {
             judge: &fit,
         };
         proof.carry_out().await.unwrap();
+        let expectation = Expectation {
+            asker: &asker,
+            strategy: &strategy,
+            place,
+            containers: None,
+            slot: Slot::Green,
+            pages: &pages,
+            say: &|told| panic!("nothing is waited for: {told}"),
+        };
+        expectation.carry_out().await.unwrap();
     }
     (soak(&asker, seconds).await, app)
 }
 
 #[tokio::test]
 async fn a_deployment_stays_far_below_what_the_app_allows() {
-    for has_ready_path in [true, false] {
+    for (has_ready_path, pages) in [
+        (true, 0),
+        (false, 0),
+        (true, MOST_PAGES),
+        (false, MOST_PAGES),
+    ] {
         for seconds in [1, 30, 60, 61, 90, 600, 3_600] {
             let mut app = App::new(&Time::new());
             app.has_ready_path = has_ready_path;
             app.counted = Box::new(|age| at_fifty_a_second(age, u64::MAX));
-            let (watched, app) = deploy(app, seconds).await;
+            let (watched, app) = deploy_with(app, seconds, pages).await;
             let (minute, all) = (app.most_in_a_minute(), app.asked());
-            let what = format!("{seconds} s, ready path {has_ready_path}: {minute}, {all} in all");
+            let what = format!(
+                "{seconds} s, ready path {has_ready_path}, {pages} pages: {minute}, {all} in all"
+            );
             assert!(watched.is_ok(), "{what}: {watched:?}");
             assert!(minute <= 20, "{what}");
             assert!(all <= 20 + usize::try_from(seconds / 5).unwrap(), "{what}");
             assert!(app.asked_for("slot") >= 3 && app.asked_for("public") >= 3);
+            assert_eq!(app.asked_for("page"), 2 * pages);
+            // At the beginning and at the end at least, whatever else was asked.
+            assert!(app.asked_for("metrics") >= 2, "{what}");
         }
     }
 }
 
 #[tokio::test]
 async fn one_page_in_five_is_taken_back_within_fifteen_seconds() {
-    for has_ready_path in [true, false] {
+    for (has_ready_path, pages) in [(true, 0), (false, 0), (true, MOST_PAGES)] {
         let time = Time::new();
         let mut app = App::new(&time);
         app.has_ready_path = has_ready_path;
         app.counted = Box::new(|age| at_fifty_a_second(age, 20));
         let begun = crate::health::Clock::now(&time);
-        let (watched, _) = deploy(app, 60).await;
+        let (watched, _) = deploy_with(app, 60, pages).await;
         let complaint = watched.unwrap_err();
         let after = crate::health::Clock::now(&time).duration_since(begun);
         assert!(complaint.starts_with(SERIES), "{complaint}");

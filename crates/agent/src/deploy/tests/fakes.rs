@@ -18,7 +18,7 @@ use files::Files;
 use outside::Outside;
 use togather_model::{
     Acceptance, Digest, Event, Failure, Hook, Image, Line, Migration, Operation, OperationKind,
-    OperationState, Plan, Release, Schema, Slot, Step, Strategy, Timestamp, Ulid, Undo,
+    OperationState, Page, Plan, Release, Schema, Slot, Step, Strategy, Timestamp, Ulid, Undo,
     planner::{self, Request},
     release::{OtherLine, Prepare, SCHEMA},
     retention::Policy,
@@ -50,6 +50,9 @@ pub(crate) enum Fault {
 /// What the live database holds at first, and what one holds that was restored.
 pub(crate) const ORIGINAL: &str = "what it held";
 pub(crate) const RESTORED: &str = "what the snapshot holds";
+
+/// The page that every version must answer.
+const PAGE: &str = "/page";
 
 /// The name of a call that was never made.
 pub(crate) const NOT_REACHED: &str = "not reached";
@@ -98,6 +101,15 @@ struct Truth {
     /// Which calls of this name fail, counted from 1.
     broken: Option<(&'static str, Range<usize>)>,
     bad_new_version: Option<Bad>,
+    /// The new version lacks its page there.
+    lacks_page: Option<Lacking>,
+}
+
+/// Where the new version lacks its page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lacking {
+    InItsSlot,
+    ThroughTheProxy,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -358,6 +370,10 @@ impl World {
         self.truth().bad_new_version = Some(Bad::OnceOldIsStopped);
     }
 
+    pub(super) fn take_the_page_away(&self, place: Lacking) {
+        self.truth().lacks_page = Some(place);
+    }
+
     /// Lets this call succeed so many times and fail ever after.
     pub(crate) fn break_for_good(&self, name: &'static str, after: usize) {
         self.truth().broken = Some((name, after + 1..usize::MAX));
@@ -470,6 +486,13 @@ impl World {
                 Arc::new(self.time.clone()),
             )),
             acceptance: Acceptance::default(),
+            expect: vec![Page {
+                path: PAGE.into(),
+                status: 200,
+                contains: Some("it is there".into()),
+            }]
+            .try_into()
+            .unwrap(),
             database: Arc::new(outside.clone()),
             snapshots: Arc::new(outside.clone()),
             host: Arc::new(outside),

@@ -90,6 +90,20 @@ async fn a_page_that_is_not_there_is_not_readiness() {
 }
 
 #[tokio::test]
+async fn a_process_that_lives_without_listening_is_told_as_such() {
+    for has_ready_path in [true, false] {
+        let mut app = App::new(&Time::new());
+        app.has_ready_path = has_ready_path;
+        app.listens_after = Duration::from_secs(1_000);
+        let told = prove(app, SLOT).await.0.unwrap_err();
+        assert!(
+            told.contains("its process runs, but nothing answers on its port"),
+            "{told}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn another_commit_is_given_up_at_once() {
     let mut app = App::new(&Time::new());
     app.health = Box::new(|_| Answer {

@@ -22,6 +22,11 @@ app:
   ready_path: /readyz
   # A degraded release may serve, if it is no more degraded than the one it replaces.
   accept: [healthy, degraded]
+  # Pages that a new version must answer before it gets traffic, and again once it does; three at most.
+  expect:
+    - {path: /version, contains: git_commit}
+    - {path: /api/v1/openapi.json, contains: openapi}
+    - {path: /api/v1/events}
 ";
 
 /// Where a node's bundle is.

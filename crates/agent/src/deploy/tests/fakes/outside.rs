@@ -7,13 +7,13 @@ use togather_model::{
     Digest, EventKind, Failure, Image, Line, Migration, Schema, Slot, Timestamp, Ulid,
 };
 
-use super::{Fault, Truth, When, World, away, release};
+use super::{Fault, Lacking, Truth, When, World, away, release};
 use crate::{
     containers::{
         App, Containers, ContainersError, Engine, Errand, ErrandEnd, Finished, SlotContainer,
     },
     database::{Database, DatabaseError, Migrated},
-    health::{Answer, Health, HealthError, Place, Requests},
+    health::{Answer, Health, HealthError, Place, Received, Requests},
     host::Host,
     migrations::MigrationError,
     node::Attesters,
@@ -328,6 +328,28 @@ impl Health for Outside {
         self.call("health.requests", |_| None)
             .await
             .map_err(HealthError::Other)
+    }
+
+    async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError> {
+        assert_eq!(path, super::PAGE);
+        let (name, slot, lacking) = match place {
+            Place::Slot(slot) => ("health.page_in_slot", Some(slot), Lacking::InItsSlot),
+            Place::Public => ("health.page_in_public", None, Lacking::ThroughTheProxy),
+        };
+        let received = self.call(name, |truth| {
+            let slot = slot.or(truth.snippet).ok_or("no version is live")?;
+            let held = truth.slots.get(&slot).filter(|held| held.running);
+            let held = held.ok_or("connection refused")?;
+            let is_there = held.version != super::super::NEW || truth.lacks_page != Some(lacking);
+            Ok(Received {
+                http_status: if is_there { 200 } else { 404 },
+                slot: Some(slot),
+                retry_after: None,
+                body: b"it is there".into(),
+            })
+        });
+        let received: Result<Received, &str> = received.await.map_err(HealthError::Other)?;
+        received.map_err(|e| HealthError::Other(e.into()))
     }
 }
 
