@@ -124,6 +124,10 @@ impl Course<'_> {
             let brought = self.bring_image(client, release, leases).await;
             (client.name(), brought)
         });
+        let untouched = match self.taken_up {
+            true => "no further node was touched",
+            false => "no node was touched",
+        };
         let mut errors = Vec::new();
         for (node, brought) in join_all(nodes).await {
             match brought {
@@ -135,7 +139,7 @@ impl Course<'_> {
                     let progress = Progress::Behind;
                     self.news.tell(&News::NodeEnded { node, progress });
                 }
-                Err(error) => errors.push(error.next("no node was touched")),
+                Err(error) => errors.push(error.next(untouched)),
                 Ok(()) => {}
             }
         }

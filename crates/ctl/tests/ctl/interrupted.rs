@@ -1,5 +1,6 @@
 //! A controller that is stopped or killed in mid-rollout, and the rollout taken up elsewhere.
 
+use togather_model::{Failure, FailureKind};
 use tokio::process::Child;
 
 use crate::support::{Answer, Fleet, ctl, eventually, interrupt, node::Script};
@@ -57,6 +58,25 @@ async fn ctrl_c_leaves_the_node_to_itself_and_says_how_to_go_on() {
     fleet.nodes[0].script(Script::Succeed);
     eventually("node-1 finishes", || fleet.versions()[0] == "2.0.0").await;
     fleet.ctl(&["rollout", "resume", &id]).await.exits(0);
+    assert_eq!(fleet.operations(), [1, 1, 1]);
+}
+
+/// The first node was touched before: nobody is told otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_rollout_goes_no_further_while_a_node_cannot_fetch_the_image() {
+    let (fleet, mut controller, id) = half_way().await;
+    controller.kill().await.unwrap();
+    let failure = Failure::new(FailureKind::Other, "the image could not be fetched");
+    fleet.nodes[2].state().cannot_fetch = Some(failure);
+    let resume = ["rollout", "resume", &id];
+    let answer = fleet.ctl(&resume).await.exits(1);
+    let answer = answer.says("node-3: the image could not be fetched");
+    answer.says("no further node was touched");
+    assert_eq!(fleet.operations(), [1, 0, 0]);
+
+    fleet.nodes[2].state().cannot_fetch = None;
+    fleet.nodes[0].script(Script::Succeed);
+    fleet.ctl(&resume).await.exits(0);
     assert_eq!(fleet.operations(), [1, 1, 1]);
 }
 
