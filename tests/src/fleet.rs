@@ -1,5 +1,7 @@
 //! The fleet that tests share, one at a time.
 
+mod changed;
+
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -14,6 +16,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+pub use self::changed::Changed;
 use crate::program::{Program, Ran, checkout, programs};
 
 /// The nodes of the fleet.
@@ -51,8 +54,12 @@ impl Fleet {
     /// fresh one takes its place.
     async fn bring_up(&self) {
         let up = || self.devfleet(&["up", "--nodes", "3"]);
-        up().run().await.ended_with(0);
-        let Some(why) = self.unfit().await else {
+        let ran = up().run().await;
+        let why = match ran.code {
+            0 => self.unfit().await,
+            _ => Some(format!("it cannot be brought up ({})", last_line(&ran))),
+        };
+        let Some(why) = why else {
             return;
         };
         // Written past the test harness, which would keep it to itself.
@@ -67,6 +74,9 @@ impl Fleet {
 
     /// Why these tests cannot use the fleet as it is.
     async fn unfit(&self) -> Option<String> {
+        for node in NODES {
+            self.put_back(node).await;
+        }
         let status = self.status().await;
         let newest = newest_migration();
         let made_here = |version: &str| release_file(version).exists();
@@ -74,15 +84,16 @@ impl Fleet {
             return Some(why);
         }
         let ran = self.put_on_base().await;
-        let last = ran.stderr.lines().last().unwrap_or_default();
-        (ran.code != 0).then(|| format!("release {BASE} cannot be rolled out ({last})"))
+        let failed = ran.code != 0;
+        failed.then(|| format!("release {BASE} cannot be rolled out ({})", last_line(&ran)))
     }
 
-    /// Sees to it that every node serves [`BASE`].
+    /// Sees to it that every node serves [`BASE`], made from what its files say.
     async fn put_on_base(&self) -> Ran {
         let base = self.release(BASE, &[]).await;
-        let is_base = |version: &String| version == BASE;
-        if self.versions().await.values().all(is_base) {
+        let is_base =
+            |node: &Value| node["version"] == BASE && node["drift"] == Value::Array(vec![]);
+        if self.status().await.values().all(is_base) {
             return Ran::default();
         }
         self.roll_out(&base, &["--nodes", "all"]).run().await
@@ -163,6 +174,18 @@ impl Fleet {
             .collect()
     }
 
+    /// Takes a node away with its data, and brings it up again empty.
+    ///
+    /// # Panics
+    /// It serves something afterwards.
+    pub async fn empty(&self, node: &str) {
+        let down = self.devfleet(&["down", node]);
+        down.run().await.ended_with(0);
+        let up = self.devfleet(&["up", "--nodes", "3"]);
+        up.run().await.ended_with(0);
+        assert_eq!(self.versions().await[node], "", "{node} is empty");
+    }
+
     /// The version that each node serves; empty where none is.
     pub async fn versions(&self) -> BTreeMap<String, String> {
         let text = |node: &Value| node["version"].as_str().unwrap_or_default().to_owned();
@@ -225,6 +248,11 @@ impl Drop for Fleet {
             }
         }
     }
+}
+
+/// What a program complained of last.
+fn last_line(ran: &Ran) -> &str {
+    ran.stderr.lines().last().unwrap_or_default()
 }
 
 /// Why a fleet with this status is not one that these tests can use. `newest`: the number of the

@@ -14,17 +14,22 @@ pub(crate) struct Load {
 impl Load {
     /// Begins, at a rate that one core serves with ease.
     pub(crate) fn begin(fleet: &Fleet) -> Self {
-        let child = fleet
-            .devfleet(&[
-                "load",
-                "--seconds",
-                "240",
-                "--rate",
-                "40",
-                "--output",
-                "json",
-            ])
-            .start();
+        Self::at(fleet, 40)
+    }
+
+    /// Begins with so many requests a second on each node.
+    pub(crate) fn at(fleet: &Fleet, rate: u32) -> Self {
+        let rate = rate.to_string();
+        let load = [
+            "load",
+            "--seconds",
+            "240",
+            "--output",
+            "json",
+            "--rate",
+            &rate,
+        ];
+        let child = fleet.devfleet(&load).start();
         Self { child }
     }
 

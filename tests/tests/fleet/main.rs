@@ -7,12 +7,18 @@
 )]
 
 mod broken;
+mod degraded;
 mod demo;
+mod first_try;
 mod interrupted;
 mod load;
+mod prefetch;
 mod readme;
+mod redeploy;
 mod refused;
 mod rollout;
 mod snapshots;
+mod stopping;
 mod strict;
 mod unreachable;
+mod visitors;

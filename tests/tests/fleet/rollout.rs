@@ -53,17 +53,7 @@ async fn an_empty_node_is_provisioned_and_then_migrated_behind_a_proven_snapshot
     let old = fleet
         .release("0.9.0-test", &["--migrations-up-to", "2"])
         .await;
-    fleet
-        .devfleet(&["down", "node-3"])
-        .run()
-        .await
-        .ended_with(0);
-    fleet
-        .devfleet(&["up", "--nodes", "3"])
-        .run()
-        .await
-        .ended_with(0);
-    assert_eq!(fleet.versions().await["node-3"], "", "the node is empty");
+    fleet.empty("node-3").await;
     fleet
         .roll_out(&old, &["--nodes", "node-3"])
         .run()

@@ -3,7 +3,7 @@
 
 use crate::load::Load;
 use fleet_tests::{
-    Fleet, Ran,
+    Fleet,
     fleet::{BASE, events},
 };
 
@@ -11,33 +11,17 @@ const NODE: &str = "node-1";
 const SETTINGS: &str = "/etc/togather/deployment.yml";
 const ENVIRONMENT: &str = "/etc/togather/.env.production";
 
-/// Runs a deployment on the first node with this added to its `deployment.yml`, which is put back.
-async fn with_settings(fleet: &Fleet, added: &str, release: &str, fault: &str) -> Ran {
-    let broken = fleet.release(release, &["--fault", fault]).await;
-    let shell = |script: &str| {
-        let command = ["sh", "-c", script, "sh"];
-        fleet.on_node(NODE, &command).args([added])
-    };
-    shell(&format!(
-        "cp {SETTINGS} /tmp/kept.yml && printf '%s' \"$1\" >> {SETTINGS}"
-    ))
-    .run()
-    .await
-    .ended_with(0);
-    let ran = fleet.roll_out(&broken, &["--nodes", NODE]).run().await;
-    shell(&format!("cat /tmp/kept.yml > {SETTINGS}"))
-        .run()
-        .await
-        .ended_with(0);
-    ran
-}
-
 /// A release that must be found out before the switch, although its container runs.
 async fn found_before_the_switch(fault: &str) {
     let fleet = Fleet::take().await;
+    let broken = fleet
+        .release(&format!("2.1.0-{fault}"), &["--fault", fault])
+        .await;
     let load = Load::begin(&fleet);
-    let impatient = "strategy:\n  health_timeout: 8s\n";
-    let ran = with_settings(&fleet, impatient, &format!("2.1.0-{fault}"), fault).await;
+    let impatient = "$a strategy:\\n  health_timeout: 8s";
+    let edited = fleet.edit(NODE, SETTINGS, impatient).await;
+    let ran = fleet.roll_out(&broken, &["--nodes", NODE]).run().await;
+    drop(edited);
     load.assert_nothing_failed().await;
     let lines = ran.ended_with(4).json_lines();
     let started = events(&lines, "deployment.step.started");
@@ -66,18 +50,10 @@ async fn a_slot_that_answers_404_everywhere_is_not_well() {
 async fn a_secret_that_the_server_refuses_is_named() {
     let fleet = Fleet::take().await;
     let next = fleet.release("1.1.0-test", &[]).await;
-    let shell = |script: String| fleet.on_node(NODE, &["sh", "-c"]).args([script]);
-    shell(format!(
-        "cp -p {ENVIRONMENT} /tmp/kept.env && sed -i 's/^JWT_SECRET=.*/JWT_SECRET=short/' {ENVIRONMENT}"
-    ))
-    .run()
-    .await
-    .ended_with(0);
+    let short = "s/^JWT_SECRET=.*/JWT_SECRET=short/";
+    let edited = fleet.edit(NODE, ENVIRONMENT, short).await;
     let ran = fleet.roll_out(&next, &["--nodes", NODE]).run().await;
-    shell(format!("cat /tmp/kept.env > {ENVIRONMENT}"))
-        .run()
-        .await
-        .ended_with(0);
+    drop(edited);
     assert!([4, 10].contains(&ran.code), "{ran:?}");
     let said = format!("{}{}", ran.stdout, ran.stderr);
     assert!(said.contains("JWT_SECRET"), "{said}");
@@ -92,7 +68,7 @@ async fn one_page_in_five_that_fails_in_the_soak_takes_the_release_back() {
     let fault = "some-errors-in-soak";
     let arguments = ["--fault", fault, "--fault-after", "20"];
     let broken = fleet.release("2.1.0-some-errors", &arguments).await;
-    let load = Load::begin(&fleet);
+    let load = Load::at(&fleet, 50);
     let rollout = fleet.ctl(&[
         "--output", "json", "rollout", "--yes", "--soak", "60s", "--nodes", NODE,
     ]);
@@ -119,10 +95,22 @@ async fn one_page_in_five_that_fails_in_the_soak_takes_the_release_back() {
         "the soak failed {since} s after the switch"
     );
     let undone = events(&lines, "deployment.undone");
-    let said = undone[0].to_string();
+    let [total, over] = judged_by(&undone[0].to_string());
     assert!(
-        said.contains("togather_http_requests_total"),
-        "the series is named: {said}"
+        total >= 20 && (9..=15).contains(&over),
+        "{total} requests in {over} s"
     );
     fleet.assert_all_on(BASE).await;
+}
+
+/// The figures that a release was judged by: "togather_http_requests_total: 31 of 253 requests in 10 s
+/// failed".
+fn judged_by(said: &str) -> [u32; 2] {
+    let figures = said.split_once("togather_http_requests_total: ");
+    let (_, figures) = figures.unwrap_or_else(|| panic!("the series is named: {said}"));
+    let words: Vec<_> = figures.split(' ').take(8).collect();
+    let ["of", total, "requests", "in", over, "s", "failed"] = words[1..] else {
+        panic!("the figures are named: {figures}");
+    };
+    [total, over].map(|figure| figure.parse().unwrap())
 }
