@@ -200,6 +200,7 @@ impl Parts {
             health: parts.asker,
             acceptance: parts.acceptance,
             expect: parts.expect,
+            warnings: parts.warnings,
             database: parts.database,
             snapshots: parts.dumps,
             host: Arc::new(host) as Arc<dyn Host>,

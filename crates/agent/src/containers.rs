@@ -98,6 +98,10 @@ pub trait Containers: Send + Sync {
     /// The role that the app's DATABASE_URL names, if it does.
     fn app_role(&self) -> Option<String>;
 
+    /// The most connections to the database that one version of the app opens, if it is told how many
+    /// (`DATABASE_MAX_CONNECTIONS` in its environment).
+    fn app_connections(&self) -> Option<u64>;
+
     /// The last lines the slot's app printed.
     async fn logs(&self, slot: Slot, lines: usize) -> Result<String, ContainersError>;
 

@@ -100,6 +100,9 @@ pub trait Database: Send + Sync {
     /// name.
     async fn subscriptions(&self, database: &str) -> Result<Vec<String>, DatabaseError>;
 
+    /// How many connections the server allows to those who are no superusers.
+    async fn connections(&self) -> Result<u64, DatabaseError>;
+
     /// How much memory the server may take to build an index, in bytes.
     async fn maintenance_memory(&self) -> Result<u64, DatabaseError>;
 
@@ -329,6 +332,20 @@ impl Database for Postgres {
 
     async fn subscriptions(&self, database: &str) -> Result<Vec<String>, DatabaseError> {
         self.subscriptions_in(database).await
+    }
+
+    async fn connections(&self) -> Result<u64, DatabaseError> {
+        let mut connection = self.sessions.ask().await?;
+        // What is reserved beside that for superusers has been there for a few versions only.
+        let connections: i64 = sqlx::query_scalar(
+            "SELECT sum(CASE name WHEN 'max_connections' THEN setting::bigint ELSE -setting::bigint END)::bigint \
+             FROM pg_settings \
+             WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(|e| DatabaseError::from_sqlx("the server's settings could not be read", e))?;
+        Ok(connections.unsigned_abs())
     }
 
     async fn maintenance_memory(&self) -> Result<u64, DatabaseError> {

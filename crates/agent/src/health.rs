@@ -27,7 +27,7 @@ use url::Url;
 
 pub use answer::{Answer, Check};
 pub use asker::{Asker, Clock, Condition};
-pub use metrics::Requests;
+pub use metrics::{Counted, Requests};
 pub(crate) use page::Expectation;
 pub use page::Received;
 pub(crate) use proof::{Proof, how_it_ended};
@@ -56,9 +56,9 @@ pub trait Health: Send + Sync {
     /// no such path.
     async fn ready(&self, place: Place) -> Result<Option<Answer>, HealthError>;
 
-    /// The requests this slot's app has counted since it started, if it counts them (`/metrics`,
+    /// The requests this slot's app has counted since it started (`/metrics`,
     /// `…http_requests_total{status}`). A limited path.
-    async fn requests(&self, slot: Slot) -> Result<Option<Requests>, HealthError>;
+    async fn requests(&self, slot: Slot) -> Result<Counted, HealthError>;
 
     /// Asks for a page by its path (`app.expect`). A limited path.
     async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError>;
@@ -248,13 +248,15 @@ impl Health for Http {
         self.ask_health(self.url(place, path)?).await.map(Some)
     }
 
-    async fn requests(&self, slot: Slot) -> Result<Option<Requests>, HealthError> {
+    async fn requests(&self, slot: Slot) -> Result<Counted, HealthError> {
         let Some(path) = &self.settings.metrics_path else {
-            return Ok(None);
+            return Ok(Counted::Unwanted);
         };
         let (received, _) = self.ask(self.url(Place::Slot(slot), path)?).await?;
-        if !(200..300).contains(&received.http_status) {
-            return Ok(None);
+        match received.http_status {
+            200..300 => {}
+            _ if received.is_later() => return Ok(Counted::Later),
+            status => return Ok(Counted::NoMetrics(status)),
         }
         let own: Vec<&str> = [
             Some(&self.settings.health_path),
@@ -267,7 +269,8 @@ impl Health for Http {
         .collect();
         let name = self.settings.requests_metric.as_deref();
         let metrics = String::from_utf8_lossy(&received.body);
-        Ok(Requests::read(&metrics, name, &own))
+        let counted = Requests::read(&metrics, name, &own);
+        Ok(counted.map_or(Counted::NoSeries, Counted::Requests))
     }
 
     async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError> {

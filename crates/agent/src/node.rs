@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use togather_model::{
-    Acceptance, Digest, Failure, FailureKind, Line, Live, Observed, Pages, Release, Schema, Slot,
-    Strategy, release::Migrations, retention::RollbackTarget,
+    Acceptance, Connections, Digest, Failure, FailureKind, Line, Live, Observed, Pages, Release,
+    Schema, Series, Slot, Strategy, release::Migrations, retention::RollbackTarget,
 };
 
 use crate::{
@@ -46,6 +46,8 @@ pub struct Node {
     pub acceptance: Acceptance,
     /// Pages that it must answer as expected.
     pub expect: Pages,
+    /// What its files say and perhaps do not mean, a sentence each.
+    pub warnings: Arc<[String]>,
     /// PostgreSQL.
     pub database: Arc<dyn Database>,
     /// The snapshot store.
@@ -134,11 +136,12 @@ impl Node {
             u64::MAX
         });
         let (mut schema, mut database_bytes, mut no_snapshot) = (Schema::NoDatabase, 0, None);
-        let mut other_lines = BTreeMap::new();
+        let (mut other_lines, mut connections) = (BTreeMap::new(), None);
         if has_database {
             match self.observe_database().await {
                 Ok(observed) => {
                     (schema, other_lines, database_bytes) = observed;
+                    connections = self.connections().await;
                     no_snapshot = self.why_no_snapshot().await;
                 }
                 Err(failure) => note(failure),
@@ -151,6 +154,10 @@ impl Node {
         let condition = match &live {
             Some(live) => Some(self.health.condition(live.slot, &live.git_commit).await),
             None => None,
+        };
+        let series = match &live {
+            Some(live) => self.health.series(live.slot).await,
+            None => Series::Unknown,
         };
         let ran = self.ran(schema).await.unwrap_or_else(|e| {
             let what = "the releases that served here could not be read";
@@ -172,6 +179,8 @@ impl Node {
             snapshot_disk: self.snapshots.disk_needed(database_bytes),
             no_snapshot,
             disk_free,
+            series,
+            connections,
             problems,
         }
     }
@@ -201,6 +210,14 @@ impl Node {
             return Ok(true);
         }
         self.containers.base_exists().await
+    }
+
+    /// What cannot be asked here is told elsewhere, or stands in no deployment's way.
+    async fn connections(&self) -> Option<Connections> {
+        Some(Connections {
+            app: self.containers.app_connections()?,
+            server: self.database.connections().await.ok()?,
+        })
     }
 
     async fn why_no_snapshot(&self) -> Option<Failure> {

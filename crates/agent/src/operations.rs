@@ -274,6 +274,13 @@ async fn plan(
         release_id: chosen.release_id,
         made_of: node.containers.made_of(),
         soak,
+        pages: node
+            .expect
+            .as_slice()
+            .iter()
+            .map(|page| page.path.clone())
+            .collect(),
+        compares_with_live: node.acceptance.no_worse_than_live,
     };
     let mut observed = node.observe().await;
     let unfit = fetches::unfit(node, &chosen.release.image).await;
@@ -282,6 +289,7 @@ async fn plan(
     plan.configuration = node.configured;
     plan.app_configuration = node.app_configured;
     plan.warnings.extend(chosen.warning.clone());
+    plan.warnings.extend(node.warnings.iter().cloned());
     if plan.is_already_done() {
         // Nothing is made: what is there stays as it was made.
         plan.made_of = plan.from.as_ref().and_then(|live| live.made_of);
@@ -388,6 +396,34 @@ mod tests {
             refused[0].what.contains("before the live one"),
             "{refused:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_plan_tells_what_will_be_asked_and_what_is_doubtful() {
+        let world = World::with_one_version_live("1.0.0").await;
+        let node = Node {
+            warnings: ["a password looks percent-encoded".to_owned()].into(),
+            ..world.node()
+        };
+        let wanted = Wanted::Release(release("2.0.0", 2).to_bytes().unwrap().into());
+        let plan = Operations::new(node).preview(&wanted, None).await.plan;
+        let plan = plan.unwrap();
+        let notes: Vec<_> = plan
+            .steps
+            .iter()
+            .filter_map(|s| s.note.as_deref())
+            .collect();
+        assert_eq!(
+            notes,
+            [
+                "both versions at once: 2 × 25 of the database's 97 connections",
+                "asks for 1 page: /page",
+                "asks for the page again",
+            ]
+        );
+        let told = plan.warnings.join("\n");
+        assert!(told.contains("no series that counts requests"), "{told}");
+        assert!(told.contains("a password looks percent-encoded"), "{told}");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use image_reference::{ImageReference, NotAnImageReference};
 pub use job::JobKind;
 pub use lease::Lease;
 pub use line::Line;
-pub use observed::{Live, Observed, Schema};
+pub use observed::{Connections, Live, Observed, Schema, Series};
 pub use operation::{Operation, OperationKind, OperationState};
 pub use page::{MOST_PAGES, Page, Pages};
 pub use plan::{Plan, PlannedLine, PlannedStep};

@@ -34,8 +34,38 @@ pub struct Observed {
     pub no_snapshot: Option<Failure>,
     /// Free bytes on the file system that holds Docker's data and the local snapshots.
     pub disk_free: u64,
+    /// The series of the live version that a soak would watch.
+    #[serde(default)]
+    pub series: Series,
+    /// What the app and the database say of connections; `None`: one of them says nothing.
+    #[serde(default)]
+    pub connections: Option<Connections>,
     /// What is wrong with the node already, as preflight found it. Any of these refuses a plan.
     pub problems: Vec<Failure>,
+}
+
+/// The series in the live version's metrics that counts requests by status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Series {
+    /// Nothing is live, or it could not be asked.
+    #[default]
+    Unknown,
+    /// It is called this.
+    Named(String),
+    /// There is none: what there is instead.
+    Missing(String),
+    /// Nobody wants one watched.
+    Unwanted,
+}
+
+/// Connections to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// The most that one version of the app opens.
+    pub app: u64,
+    /// The most that the server allows to those who are no superusers.
+    pub server: u64,
 }
 
 /// The release that gets a node's traffic.

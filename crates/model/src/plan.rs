@@ -82,6 +82,9 @@ pub struct PlannedStep {
     /// Why it will not be run; `None`: it will be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<String>,
+    /// What it will do in particular, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Plan {

@@ -1,6 +1,7 @@
 //! From what was observed and what is wanted to a plan, or to the reasons why there is none.
 
 mod schema;
+mod watch;
 
 use std::time::Duration;
 
@@ -33,6 +34,10 @@ pub struct Request {
     pub made_of: Option<Digest>,
     /// A soak other than the node's own.
     pub soak: Option<Duration>,
+    /// The pages that the new version must answer as expected, by their paths.
+    pub pages: Vec<String>,
+    /// Whether a version that is worse than the live one is refused.
+    pub compares_with_live: bool,
 }
 
 /// Plans a deployment. Pure: the same arguments give the same plan.
@@ -113,13 +118,17 @@ pub fn plan(
     let steps = Step::ALL
         .into_iter()
         .filter(is_known)
-        .map(|step| PlannedStep {
-            step,
-            skip: skip(step),
+        .map(|step| {
+            let skip = skip(step);
+            let note = watch::note(step, observed, request).filter(|_| skip.is_none());
+            PlannedStep { step, skip, note }
         })
         .collect();
 
     let mut warnings = schema::warnings(observed, &lines);
+    if !already_live {
+        warnings.extend(watch::warnings(observed, request, !soak.is_zero()));
+    }
     if skip(Step::Snapshot).is_none() {
         warnings.extend(too_short_for_the_snapshot(observed, strategy));
     }

@@ -139,6 +139,7 @@ impl From<PlannedStep> for v1::PlannedStep {
         Self {
             step: number::<v1::Step>(planned.step),
             skip: planned.skip,
+            note: planned.note,
         }
     }
 }
@@ -150,6 +151,7 @@ impl TryFrom<v1::PlannedStep> for PlannedStep {
         Ok(Self {
             step: Step::read_number("step", wire.step)?,
             skip: wire.skip,
+            note: wire.note,
         })
     }
 }

@@ -105,14 +105,14 @@ prop_compose! {
         operation_id in ulid(), kind in operation_kind(), node: String, release in digest(),
         (version, git_commit) in any::<(String, String)>(), from in option::of(live()),
         to in slot(), schema_before: Option<u64>, migrations in vec(any::<u64>(), 0..4),
-        steps in vec((step(), any::<Option<String>>()), 0..15), soak in duration(),
+        steps in vec((step(), any::<[Option<String>; 2]>()), 0..15), soak in duration(),
         (warnings, configuration, app_configuration, made_of) in (
             vec(any::<String>(), 0..3), option::of(digest()), option::of(digest()),
             option::of(digest()),
         ),
         other_lines in vec(planned_line(), 0..2),
     ) -> Plan {
-        let steps = steps.into_iter().map(|(step, skip)| PlannedStep { step, skip }).collect();
+        let steps = steps.into_iter().map(|(step, [skip, note])| PlannedStep { step, skip, note }).collect();
         Plan {
             operation_id, kind, node, release, version, git_commit, from, to, schema_before,
             migrations, other_lines, steps, soak, warnings, configuration, app_configuration, made_of,
@@ -331,11 +331,13 @@ fn an_error_names_the_field_by_its_path() {
             PlannedStep {
                 step: Step::Soak,
                 skip: None,
+                note: None,
             }
             .into(),
             v1::PlannedStep {
                 step: 99,
                 skip: None,
+                note: None,
             },
         ],
         ..v1::Plan::default()

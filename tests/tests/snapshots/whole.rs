@@ -198,6 +198,7 @@ async fn any_database_can_be_the_live_one_and_what_would_keep_it_from_being_swap
     assert!(!postgres.is_empty("postgres").await.unwrap());
     assert!(postgres.is_empty("incoming").await.unwrap());
     assert!(!postgres.is_empty("nobody").await.unwrap());
+    assert_eq!(postgres.connections().await.unwrap(), 200 - 3);
     assert_eq!(postgres.maintenance_memory().await.unwrap(), 64 << 20);
     postgres.swap("incoming", &aside).await.unwrap();
     assert!(postgres.is_empty("postgres").await.unwrap());

@@ -26,6 +26,7 @@ pub struct Configured {
     pub(super) asker: Arc<Asker>,
     pub(super) acceptance: Acceptance,
     pub(super) expect: Pages,
+    pub(super) warnings: Arc<[String]>,
     pub(super) database: Arc<Postgres>,
     pub(super) dumps: Arc<Dumps>,
 }
@@ -52,6 +53,9 @@ impl Configured {
     ) -> Result<Self, AssemblyError> {
         let (deployment, section) = (&config.deployment, &config.deployment.database);
         let compose = with_app_of(read_compose(app)?, read_compose(config)?);
+        let in_compose = compose.warnings.iter();
+        let in_compose = in_compose.map(|warning| format!("docker-compose.yml, {warning}"));
+        let warnings = config.warnings.iter().cloned().chain(in_compose).collect();
         let services: Vec<_> = compose.base_services().map(str::to_owned).collect();
         let docker = Arc::new(docker(app, config, compose, before)?);
         let database = Arc::new(database(config)?);
@@ -65,6 +69,7 @@ impl Configured {
             asker: Arc::new(asker(app, config, before)?),
             acceptance: app.deployment.app.acceptance(),
             expect: app.deployment.app.expect.clone(),
+            warnings,
             database,
             dumps: Arc::new(dumps),
         })
@@ -81,6 +86,7 @@ impl Configured {
             health: self.asker,
             acceptance: self.acceptance,
             expect: self.expect,
+            warnings: self.warnings,
             database: self.database,
             snapshots: self.dumps,
             configured: Some(id),

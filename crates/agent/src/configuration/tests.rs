@@ -70,6 +70,28 @@ impl Edited {
     }
 }
 
+/// What `check` warns of, a plan does too.
+#[tokio::test]
+async fn what_is_perhaps_not_meant_comes_with_the_node() {
+    let edited = Edited::node().await;
+    assert!(edited.now().unwrap().warnings.is_empty());
+    edited.write(".env.production", &ENVIRONMENT.replace("hunter2", "p%41ss"));
+    edited.write(
+        "docker-compose.yml",
+        &COMPOSE.replace(
+            "app: {restart",
+            "app: {environment: [\"A=x://u:${POSTGRES_PASSWORD}@h\"], restart",
+        ),
+    );
+    edited.write("deployment.yml", "app: {expect: [{path: /version}]}\n");
+    let node = edited.now().unwrap();
+    let told = node.warnings.join("\n");
+    assert!(told.contains("where `database.url` refers to it"), "{told}");
+    assert!(told.contains("docker-compose.yml, line 3: "), "{told}");
+    assert!(!told.contains("p%41ss"), "{told}");
+    assert_eq!(node.expect.as_slice()[0].path, "/version");
+}
+
 const fn soak(node: &Node) -> Duration {
     node.strategy.soak
 }

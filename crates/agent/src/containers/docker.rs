@@ -32,6 +32,9 @@ use crate::progress::Say;
 /// The pause between two looks at a container that is coming or going.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Where the Togather server reads how many connections to the database it may open.
+const DATABASE_MAX_CONNECTIONS: &str = "DATABASE_MAX_CONNECTIONS";
+
 /// The node's Docker Engine.
 #[derive(Debug)]
 pub struct Docker {
@@ -181,6 +184,11 @@ impl Containers for Docker {
 
     fn app_role(&self) -> Option<String> {
         self.role_of_app()
+    }
+
+    fn app_connections(&self) -> Option<u64> {
+        let environment = &self.compose.app.environment;
+        environment.get(DATABASE_MAX_CONNECTIONS)?.parse().ok()
     }
 
     async fn logs(&self, slot: Slot, lines: usize) -> Result<String, ContainersError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use togather_model::{Failure, FailureKind, Slot, Strategy};
 
 use super::Deployment;
-use crate::health::{Answer, Asker, HealthError, Place, Rounds};
+use crate::health::{Answer, Asker, Counted, HealthError, Place, Rounds};
 use window::Window;
 
 /// The longest time between two looks at the ready path.
@@ -167,9 +167,10 @@ impl Soak<'_> {
             return Ok(());
         }
         match self.asker.requests(self.slot).await {
-            Ok(Some(counted)) => window.add(self.asker.now(), counted),
+            Ok(Counted::Requests(counted)) => window.add(self.asker.now(), counted),
             // What could not be counted now is counted the next time.
-            Ok(None) | Err(_) => Ok(()),
+            Ok(Counted::NoSeries | Counted::NoMetrics(_) | Counted::Later | Counted::Unwanted)
+            | Err(_) => Ok(()),
         }
     }
 

@@ -59,6 +59,9 @@ impl Deployment<'_> {
             release_id: self.plan.release,
             made_of: self.node.containers.made_of(),
             soak: Some(self.plan.soak),
+            // Of these the plan has told already.
+            pages: vec![],
+            compares_with_live: false,
         };
         let again = planner::plan(&observed, self.release, &self.node.strategy, &request);
         let again = again.map_err(|mut refusals| refusals.swap_remove(0))?;

@@ -7,11 +7,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use togather_model::{Slot, Verdict};
+use togather_model::{Series, Slot, Verdict};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Answer, Health, HealthError, Place, Received, Requests,
+    Answer, Counted, Health, HealthError, Place, Received,
     ration::{Ration, Rounds},
 };
 
@@ -61,6 +61,8 @@ struct Asked {
     ration: Ration,
     /// The last answers that were verdicts.
     recent: BTreeMap<Place, (Instant, Answer)>,
+    /// What was known last of the series that counts requests.
+    series: BTreeMap<Slot, (Instant, Series)>,
 }
 
 /// How the app in the live slot is.
@@ -165,8 +167,29 @@ impl Asker {
     ///
     /// # Errors
     /// There was no answer.
-    pub async fn requests(&self, slot: Slot) -> Result<Option<Requests>, HealthError> {
-        self.limited(self.app.requests(slot)).await
+    pub async fn requests(&self, slot: Slot) -> Result<Counted, HealthError> {
+        let counted = self.limited(self.app.requests(slot)).await?;
+        let known = (self.now(), counted.series());
+        if known.1 != Series::Unknown {
+            self.asked().series.insert(slot, known);
+        }
+        Ok(counted)
+    }
+
+    /// The series by which a soak of this slot's app would see failed requests. What was found within
+    /// the last minute will do; nobody waits for it.
+    pub async fn series(&self, slot: Slot) -> Series {
+        let known = self.asked().series.get(&slot).cloned();
+        if let Some((_, known)) =
+            known.filter(|(at, _)| self.now().duration_since(*at) < VOUCHED_FOR)
+        {
+            return known;
+        }
+        if self.left() == 0 {
+            return Series::Unknown;
+        }
+        let counted = self.requests(slot).await;
+        counted.map_or(Series::Unknown, |counted| counted.series())
     }
 
     /// Asks for a page as soon as that is allowed.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use togather_model::Slot;
 use tokio::time::Instant;
 
-use super::{Answer, Asker, Check, Clock, Health, HealthError, Place, Received, Requests};
+use super::{Answer, Asker, Check, Clock, Counted, Health, HealthError, Place, Received, Requests};
 
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -178,11 +178,11 @@ impl Health for App {
         Ok(Some((self.ready)(self.age())))
     }
 
-    async fn requests(&self, _: Slot) -> Result<Option<Requests>, HealthError> {
+    async fn requests(&self, _: Slot) -> Result<Counted, HealthError> {
         let turned_away = self.limited("metrics")?;
         Ok(match turned_away {
-            Some(_) => None,
-            None => (self.counted)(self.age()),
+            Some(_) => Counted::Later,
+            None => (self.counted)(self.age()).map_or(Counted::NoSeries, Counted::Requests),
         })
     }
 

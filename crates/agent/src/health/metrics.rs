@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use togather_model::Series;
+
 /// What the counter is called; apps put a prefix of their own before it (`togather_`).
 const COUNTER: &str = "http_requests_total";
 
@@ -10,6 +12,38 @@ const STATUS: [&str; 2] = ["status", "code"];
 
 /// The label that holds the path.
 const PATH: &str = "path";
+
+/// What an app's metrics say of its requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Counted {
+    /// So many.
+    Requests(Requests),
+    /// They have no such series.
+    NoSeries,
+    /// There are no metrics: this HTTP status came.
+    NoMetrics(u16),
+    /// They were asked for too soon.
+    Later,
+    /// Nobody wants them watched (`app.metrics_path: null`).
+    Unwanted,
+}
+
+impl Counted {
+    /// The series they come from.
+    pub(super) fn series(&self) -> Series {
+        match self {
+            Self::Requests(requests) => Series::Named(requests.series.clone()),
+            Self::NoSeries => Series::Missing(
+                "the live version's metrics have no series that counts requests by status".into(),
+            ),
+            Self::NoMetrics(status) => Series::Missing(format!(
+                "the live version has no metrics at `app.metrics_path` (HTTP {status})"
+            )),
+            Self::Later => Series::Unknown,
+            Self::Unwanted => Series::Unwanted,
+        }
+    }
+}
 
 /// Requests an app has counted since it started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -26,6 +26,13 @@ pub struct Received {
     pub body: Vec<u8>,
 }
 
+impl Received {
+    /// Whether it says no more than that it was asked for too soon.
+    pub(super) fn is_later(&self) -> bool {
+        is_later(self.http_status, self.retry_after)
+    }
+}
+
 /// What pages must answer, and where they are asked.
 pub(crate) struct Expectation<'a> {
     pub(crate) asker: &'a Asker,
@@ -141,7 +148,7 @@ impl Expectation<'_> {
             };
         }
         let judged = page.judge(received.http_status, &received.body);
-        if judged.is_err() && is_later(received.http_status, received.retry_after) {
+        if judged.is_err() && received.is_later() {
             return self.later(&received, patience);
         }
         Asked::Settled(judged.map_or_else(Outcome::Wrong, |()| Outcome::AsExpected))

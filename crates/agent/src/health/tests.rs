@@ -1,3 +1,5 @@
+mod http;
+
 use std::time::Duration;
 
 use togather_model::{Acceptable, Acceptance, Slot};

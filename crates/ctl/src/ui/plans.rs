@@ -137,9 +137,10 @@ fn by_steps(survey: &Survey) -> Vec<(String, Vec<&str>)> {
 fn steps(plan: &Plan) -> String {
     let mut text = String::new();
     for (index, planned) in plan.steps.iter().enumerate() {
-        let _ = match &planned.skip {
-            None => writeln!(text, "  {:>2} {}", index + 1, planned.step),
-            Some(why) => writeln!(text, "   - {:<16} skipped: {why}", planned.step),
+        let _ = match (&planned.skip, &planned.note) {
+            (None, None) => writeln!(text, "  {:>2} {}", index + 1, planned.step),
+            (None, Some(note)) => writeln!(text, "  {:>2} {:<16} {note}", index + 1, planned.step),
+            (Some(why), _) => writeln!(text, "   - {:<16} skipped: {why}", planned.step),
         };
     }
     text

@@ -2,7 +2,8 @@ use proptest::{prelude::*, strategy::Strategy as _};
 
 use super::{Strategy, *};
 use crate::{
-    observed::Live,
+    fitness::Verdict,
+    observed::{Connections, Live, Series},
     release::{Hook, Image, Migration, OtherLine, Prepare, SCHEMA},
 };
 
@@ -56,6 +57,8 @@ fn request(kind: OperationKind) -> Request {
         kind,
         release_id: Digest::of(b"new"),
         soak: None,
+        pages: vec![],
+        compares_with_live: true,
     }
 }
 
@@ -83,6 +86,8 @@ prop_compose! {
             snapshot_disk: 2 * database_bytes,
             no_snapshot,
             disk_free,
+            series: Series::Unknown,
+            connections: None,
             problems: vec![],
         }
     }
@@ -147,7 +152,7 @@ fn healthy_at(version: u64) -> Observed {
         node: "n".into(),
         live: Some(live(version)),
         live_healthy: true,
-        live_verdict: None,
+        live_verdict: Some(Verdict::default()),
         schema: Schema::At {
             version,
             dirty: false,
@@ -158,6 +163,8 @@ fn healthy_at(version: u64) -> Observed {
         snapshot_disk: 2 << 20,
         no_snapshot: None,
         disk_free: 50 << 30,
+        series: Series::Named("http_requests_total".into()),
+        connections: None,
         problems: vec![],
     }
 }
@@ -424,4 +431,118 @@ fn a_database_elsewhere_asks_for_none_of_this_disk() {
     };
     assert!(refused(200 << 30));
     assert!(!refused(0));
+}
+
+/// A plan of a small release for a node with one version live.
+fn told(observed: &Observed, pages: &[&str]) -> Plan {
+    let request = Request {
+        pages: pages.iter().map(|page| (*page).into()).collect(),
+        ..request(OperationKind::Deploy)
+    };
+    let release = release(3, false, None);
+    plan(observed, &release, &Strategy::default(), &request).unwrap()
+}
+
+fn note(plan: &Plan, step: Step) -> Option<&str> {
+    let planned = plan.steps.iter().find(|planned| planned.step == step);
+    planned.unwrap().note.as_deref()
+}
+
+#[test]
+fn a_plan_says_which_pages_are_asked_and_which_series_is_watched() {
+    let plan = told(&healthy_at(3), &["/version", "/"]);
+    assert_eq!(
+        note(&plan, Step::AwaitHealthy),
+        Some("asks for 2 pages: /version, /")
+    );
+    assert_eq!(
+        note(&plan, Step::ProveTraffic),
+        Some("asks for the 2 pages again")
+    );
+    assert_eq!(
+        note(&plan, Step::Soak),
+        Some("watches `http_requests_total`")
+    );
+    assert_eq!(note(&told(&healthy_at(3), &[]), Step::AwaitHealthy), None);
+}
+
+#[test]
+fn a_plan_says_what_will_not_be_seen() {
+    let missing = Observed {
+        series: Series::Missing("nothing counts".into()),
+        ..healthy_at(3)
+    };
+    let plan = told(&missing, &[]);
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|told| told.starts_with("nothing counts: ")),
+        "{plan:?}"
+    );
+    let empty = Observed {
+        live: None,
+        series: Series::Unknown,
+        ..healthy_at(3)
+    };
+    let plan = told(&empty, &[]);
+    let said = note(&plan, Step::Soak).unwrap();
+    assert!(
+        said.contains("known only once the new version runs"),
+        "{said}"
+    );
+    assert_eq!(
+        plan.warnings,
+        Vec::<String>::new(),
+        "there is nothing to compare with"
+    );
+}
+
+#[test]
+fn a_verdict_that_is_not_known_is_told_where_it_would_be_compared_with() {
+    let known = healthy_at(3);
+    let unknown = Observed {
+        live_verdict: None,
+        ..healthy_at(3)
+    };
+    let cannot = |plan: &Plan| {
+        plan.warnings
+            .iter()
+            .any(|told| told.contains("cannot be judged"))
+    };
+    assert!(cannot(&told(&unknown, &[])));
+    assert!(!cannot(&told(&known, &[])));
+    let request = Request {
+        compares_with_live: false,
+        ..request(OperationKind::Deploy)
+    };
+    let release = release(3, false, None);
+    let plan = plan(&unknown, &release, &Strategy::default(), &request).unwrap();
+    assert!(!cannot(&plan));
+}
+
+#[test]
+fn the_connections_of_both_versions_are_told_and_too_many_are_a_warning() {
+    for (app, is_too_many) in [(25, false), (50, true)] {
+        let observed = Observed {
+            connections: Some(Connections { app, server: 97 }),
+            ..healthy_at(3)
+        };
+        let plan = told(&observed, &[]);
+        let said = note(&plan, Step::StartSlot).unwrap();
+        assert_eq!(
+            said,
+            format!("both versions at once: 2 × {app} of the database's 97 connections")
+        );
+        let warned = plan
+            .warnings
+            .iter()
+            .any(|told| told.contains("max_connections"));
+        assert_eq!(warned, is_too_many);
+        // Without a version before there is no overlap.
+        let first = Observed {
+            live: None,
+            ..observed
+        };
+        assert_eq!(note(&told(&first, &[]), Step::StartSlot), None);
+    }
 }

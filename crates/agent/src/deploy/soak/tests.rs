@@ -53,6 +53,7 @@ async fn deploy_with(app: App, seconds: u64, pages: usize) -> (Result<String, St
     // The plan, its repetition when the deployment begins, and preflight.
     for _ in 0..3 {
         asker.condition(Slot::Green, COMMIT).await;
+        asker.series(Slot::Green).await;
     }
     for place in [Place::Slot(Slot::Green), Place::Public] {
         let proof = Proof {

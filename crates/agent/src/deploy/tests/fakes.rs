@@ -18,7 +18,8 @@ use files::Files;
 use outside::Outside;
 use togather_model::{
     Acceptance, Digest, Event, Failure, Hook, Image, Line, Migration, Operation, OperationKind,
-    OperationState, Page, Plan, Release, Schema, Slot, Step, Strategy, Timestamp, Ulid, Undo,
+    OperationState, Page, Plan, Release, Schema, Series, Slot, Step, Strategy, Timestamp, Ulid,
+    Undo,
     planner::{self, Request},
     release::{OtherLine, Prepare, SCHEMA},
     retention::Policy,
@@ -493,6 +494,7 @@ impl World {
             }]
             .try_into()
             .unwrap(),
+            warnings: Arc::default(),
             database: Arc::new(outside.clone()),
             snapshots: Arc::new(outside.clone()),
             host: Arc::new(outside),
@@ -583,6 +585,8 @@ impl World {
             snapshot_disk: 2,
             no_snapshot: None,
             disk_free: u64::MAX,
+            series: Series::Unknown,
+            connections: None,
             problems: vec![],
         };
         let request = Request {
@@ -591,6 +595,8 @@ impl World {
             release_id: self.release_id,
             made_of: truth.files,
             soak: Some(Duration::from_secs(2)),
+            pages: vec![],
+            compares_with_live: false,
         };
         planner::plan(&observed, &self.release, &Strategy::default(), &request).unwrap()
     }

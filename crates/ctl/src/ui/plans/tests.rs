@@ -10,6 +10,7 @@ fn plan(node: &str, from: Option<&str>, migrations: &[u64], to_run: &[Step]) -> 
     let step = |&step: &Step| PlannedStep {
         step,
         skip: (!to_run.contains(&step)).then(|| "nothing to do".to_owned()),
+        note: (step == Step::Soak).then(|| "watches `http_requests_total`".to_owned()),
     };
     NodePlan {
         plan: Plan {

@@ -48,6 +48,7 @@ impl Service {
         let step = |&step: &Step| PlannedStep {
             step,
             skip: there.then(|| "it is live already".to_owned()),
+            note: None,
         };
         Plan {
             operation_id: Ulid::nil(),

@@ -13,7 +13,7 @@ use crate::{
         App, Containers, ContainersError, Engine, Errand, ErrandEnd, Finished, SlotContainer,
     },
     database::{Database, DatabaseError, Migrated},
-    health::{Answer, Health, HealthError, Place, Received, Requests},
+    health::{Answer, Counted, Health, HealthError, Place, Received},
     host::Host,
     migrations::MigrationError,
     node::Attesters,
@@ -273,6 +273,10 @@ impl Containers for Outside {
         Some("app".into())
     }
 
+    fn app_connections(&self) -> Option<u64> {
+        Some(25)
+    }
+
     async fn logs(&self, _: Slot, _: usize) -> Result<String, ContainersError> {
         Ok(String::new())
     }
@@ -324,8 +328,8 @@ impl Health for Outside {
         Ok(None)
     }
 
-    async fn requests(&self, _: Slot) -> Result<Option<Requests>, HealthError> {
-        self.call("health.requests", |_| None)
+    async fn requests(&self, _: Slot) -> Result<Counted, HealthError> {
+        self.call("health.requests", |_| Counted::NoSeries)
             .await
             .map_err(HealthError::Other)
     }
@@ -476,6 +480,11 @@ impl Database for Outside {
     async fn subscriptions(&self, _: &str) -> Result<Vec<String>, DatabaseError> {
         let subscriptions = self.call("database.subscriptions", |_| vec![]);
         subscriptions.await.map_err(DatabaseError::Other)
+    }
+
+    async fn connections(&self) -> Result<u64, DatabaseError> {
+        let connections = self.call("database.connections", |_| 97);
+        connections.await.map_err(DatabaseError::Other)
     }
 
     async fn maintenance_memory(&self) -> Result<u64, DatabaseError> {
