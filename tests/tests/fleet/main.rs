@@ -9,6 +9,7 @@
 mod broken;
 mod degraded;
 mod demo;
+mod expect;
 mod first_try;
 mod interrupted;
 mod load;
