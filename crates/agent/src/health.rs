@@ -10,6 +10,7 @@ mod metrics;
 mod page;
 mod proof;
 mod ration;
+mod reach;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -32,6 +33,8 @@ pub(crate) use page::Expectation;
 pub use page::Received;
 pub(crate) use proof::{Proof, how_it_ended};
 pub(crate) use ration::Rounds;
+use reach::Question;
+pub use reach::Reach;
 
 /// The largest answer that is read, in bytes. A health answer has some hundreds; metrics of a busy
 /// app some hundred thousand.
@@ -62,6 +65,9 @@ pub trait Health: Send + Sync {
 
     /// Asks for a page by its path (`app.expect`). A limited path.
     async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError>;
+
+    /// Whether the public address leads here, where this slot is live. Asks no limited path of an app.
+    async fn reach(&self, live: Option<Slot>) -> Reach;
 }
 
 /// Why there was no answer.
@@ -276,6 +282,27 @@ impl Health for Http {
     async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError> {
         let (received, _) = self.ask(self.url(place, path)?).await?;
         Ok(received)
+    }
+
+    async fn reach(&self, live: Option<Slot>) -> Reach {
+        // Where nothing is live, it is the proxy itself that answers.
+        let path = match (&self.settings.ready_path, live) {
+            (Some(path), _) => Some(path.as_str()),
+            (None, None) => Some("/"),
+            (None, Some(_)) => None,
+        };
+        let path = path.and_then(|path| self.url(Place::Public, path).ok());
+        let question = Question {
+            public: &self.settings.public_url,
+            path: path.clone(),
+            live,
+        };
+        let here = async {
+            let came = self.ask(path?).await.map(|(received, _)| received);
+            question.judge_here(&came)
+        };
+        let (unproven, doubts) = tokio::join!(here, question.doubts());
+        Reach { unproven, doubts }
     }
 }
 

@@ -159,6 +159,18 @@ impl Node {
             Some(live) => self.health.series(live.slot).await,
             None => Series::Unknown,
         };
+        let reach = self.health.reach(live.as_ref().map(|live| live.slot)).await;
+        let mut doubts = reach.doubts;
+        match (reach.unproven, &live) {
+            // It would be migrated and switched, and then taken back.
+            (Some(unproven), Some(_)) => note(unproven),
+            // On a new node Caddy may still be waiting for its certificate.
+            (Some(unproven), None) => doubts.push(format!(
+                "{unproven}: unless that changes until the switch, the deployment is taken back then; {}",
+                unproven.next.join("; ")
+            )),
+            (None, _) => {}
+        }
         let ran = self.ran(schema).await.unwrap_or_else(|e| {
             let what = "the releases that served here could not be read";
             note(
@@ -181,6 +193,7 @@ impl Node {
             disk_free,
             series,
             connections,
+            doubts,
             problems,
         }
     }

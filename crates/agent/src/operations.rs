@@ -422,8 +422,34 @@ mod tests {
             ]
         );
         let told = plan.warnings.join("\n");
+        assert!(told.contains("whether visitors get here"), "{told}");
         assert!(told.contains("no series that counts requests"), "{told}");
         assert!(told.contains("a password looks percent-encoded"), "{told}");
+    }
+
+    /// With a version live it would be migrated and switched in vain; a new node may come to it yet.
+    #[tokio::test]
+    async fn an_address_that_nothing_can_be_proven_through_refuses_unless_nothing_is_live() {
+        let wanted = Wanted::Release(release("2.0.0", 2).to_bytes().unwrap().into());
+        for (world, is_refused) in [
+            (World::with_one_version_live("1.0.0").await, true),
+            (World::empty().await, false),
+        ] {
+            world.hide_the_public_address();
+            let plan = Operations::new(world.node())
+                .preview(&wanted, None)
+                .await
+                .plan;
+            let told = match (plan, is_refused) {
+                (Err(refusals), true) => refusals[0].what.clone(),
+                (Ok(plan), false) => plan.warnings.join("\n"),
+                (other, _) => panic!("{other:?}"),
+            };
+            assert!(
+                told.contains("nothing answers for the public address"),
+                "{told}"
+            );
+        }
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub struct Observed {
     /// What the app and the database say of connections; `None`: one of them says nothing.
     #[serde(default)]
     pub connections: Option<Connections>,
+    /// What is doubtful about the node, and stands in no plan's way, a sentence each.
+    #[serde(default)]
+    pub doubts: Vec<String>,
     /// What is wrong with the node already, as preflight found it. Any of these refuses a plan.
     pub problems: Vec<Failure>,
 }

@@ -132,6 +132,7 @@ pub fn plan(
     if skip(Step::Snapshot).is_none() {
         warnings.extend(too_short_for_the_snapshot(observed, strategy));
     }
+    warnings.extend(observed.doubts.iter().cloned());
     // This deployment needs none, but the node's schedule does.
     warnings.extend(observed.no_snapshot.as_ref().map(ToString::to_string));
     if observed.live.is_some() && !observed.live_healthy {

@@ -11,7 +11,7 @@ use togather_model::{Series, Slot, Verdict};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Answer, Counted, Health, HealthError, Place, Received,
+    Answer, Counted, Health, HealthError, Place, Reach, Received,
     ration::{Ration, Rounds},
 };
 
@@ -198,6 +198,11 @@ impl Asker {
     /// There was no answer.
     pub async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError> {
         self.limited(self.app.page(place, path)).await
+    }
+
+    /// Whether the public address leads here, where this slot is live.
+    pub async fn reach(&self, live: Option<Slot>) -> Reach {
+        self.app.reach(live).await
     }
 
     /// How the app in this slot is. The ready path is asked now; while it vouches for it, a verdict

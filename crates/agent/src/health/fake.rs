@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use togather_model::Slot;
 use tokio::time::Instant;
 
-use super::{Answer, Asker, Check, Clock, Counted, Health, HealthError, Place, Received, Requests};
+use super::{
+    Answer, Asker, Check, Clock, Counted, Health, HealthError, Place, Reach, Received, Requests,
+};
 
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -195,5 +197,9 @@ impl Health for App {
             },
             None => (self.page)(self.age(), place, path),
         })
+    }
+
+    async fn reach(&self, _: Option<Slot>) -> Reach {
+        Reach::default()
     }
 }

@@ -88,6 +88,7 @@ prop_compose! {
             disk_free,
             series: Series::Unknown,
             connections: None,
+            doubts: vec![],
             problems: vec![],
         }
     }
@@ -165,6 +166,7 @@ fn healthy_at(version: u64) -> Observed {
         disk_free: 50 << 30,
         series: Series::Named("http_requests_total".into()),
         connections: None,
+        doubts: vec![],
         problems: vec![],
     }
 }

@@ -104,6 +104,8 @@ struct Truth {
     bad_new_version: Option<Bad>,
     /// The new version lacks its page there.
     lacks_page: Option<Lacking>,
+    /// Nothing answers for the public address.
+    unproven: bool,
 }
 
 /// Where the new version lacks its page.
@@ -371,6 +373,10 @@ impl World {
         self.truth().bad_new_version = Some(Bad::OnceOldIsStopped);
     }
 
+    pub(crate) fn hide_the_public_address(&self) {
+        self.truth().unproven = true;
+    }
+
     pub(super) fn take_the_page_away(&self, place: Lacking) {
         self.truth().lacks_page = Some(place);
     }
@@ -587,6 +593,7 @@ impl World {
             disk_free: u64::MAX,
             series: Series::Unknown,
             connections: None,
+            doubts: vec![],
             problems: vec![],
         };
         let request = Request {

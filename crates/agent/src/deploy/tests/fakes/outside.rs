@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use togather_model::{
-    Digest, EventKind, Failure, Image, Line, Migration, Schema, Slot, Timestamp, Ulid,
+    Digest, EventKind, Failure, FailureKind, Image, Line, Migration, Schema, Slot, Timestamp, Ulid,
 };
 
 use super::{Fault, Lacking, Truth, When, World, away, release};
@@ -13,7 +13,7 @@ use crate::{
         App, Containers, ContainersError, Engine, Errand, ErrandEnd, Finished, SlotContainer,
     },
     database::{Database, DatabaseError, Migrated},
-    health::{Answer, Counted, Health, HealthError, Place, Received},
+    health::{Answer, Counted, Health, HealthError, Place, Reach, Received},
     host::Host,
     migrations::MigrationError,
     node::Attesters,
@@ -332,6 +332,16 @@ impl Health for Outside {
         self.call("health.requests", |_| Counted::NoSeries)
             .await
             .map_err(HealthError::Other)
+    }
+
+    async fn reach(&self, _: Option<Slot>) -> Reach {
+        let unproven = self.0.truth().unproven.then(|| {
+            Failure::new(FailureKind::Other, "nothing answers for the public address").next("look")
+        });
+        Reach {
+            unproven,
+            doubts: vec!["it is not known whether visitors get here".into()],
+        }
     }
 
     async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError> {
