@@ -75,6 +75,8 @@ impl Question<'_> {
                 )
                 .next("`proxy.public_url` must be the address of the site in the Caddyfile that imports /etc/caddy/togather/*.caddy"),
             ),
+            // An app that hangs is no reason to keep the next version away.
+            Err(HealthError::NoAnswer { source, .. }) if !source.is_connect() => None,
             Err(error) => Some(match certificate(error) {
                 Some(_) => Failure::caused_by(
                     FailureKind::Other,

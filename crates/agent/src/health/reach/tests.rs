@@ -11,13 +11,17 @@ use crate::health::{Health, Http, HttpSettings};
 use super::*;
 
 fn http(public_url: &str) -> Http {
+    patient(public_url, Duration::from_secs(5))
+}
+
+fn patient(public_url: &str, timeout: Duration) -> Http {
     Http::new(HttpSettings {
         public_url: public_url.parse().unwrap(),
         health_path: "/health".into(),
         ready_path: Some("/readyz".into()),
         metrics_path: None,
         requests_metric: None,
-        timeout: Duration::from_secs(5),
+        timeout,
     })
     .unwrap()
 }
@@ -85,6 +89,16 @@ async fn somebody_elses_site_is_told_apart_from_an_app_that_is_away() {
         let reach = http(&format!("http://127.0.0.1:{port}")).reach(live).await;
         assert_eq!(reach.unproven.is_some(), is_told, "{head}: {reach:?}");
     }
+}
+
+#[tokio::test]
+async fn an_app_that_hangs_keeps_no_version_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let public_url = format!("http://{}", listener.local_addr().unwrap());
+    let http = patient(&public_url, Duration::from_millis(100));
+    let held = async { listener.accept().await.unwrap() };
+    let (reach, _held) = tokio::join!(http.reach(Some(Slot::Blue)), held);
+    assert!(reach.unproven.is_none(), "{reach:?}");
 }
 
 #[tokio::test]
