@@ -276,7 +276,8 @@ impl Health for Http {
         let name = self.settings.requests_metric.as_deref();
         let metrics = String::from_utf8_lossy(&received.body);
         let counted = Requests::read(&metrics, name, &own);
-        Ok(counted.map_or(Counted::NoSeries, Counted::Requests))
+        let wanted = self.settings.requests_metric.clone();
+        Ok(counted.map_or(Counted::NoSeries(wanted), Counted::Requests))
     }
 
     async fn page(&self, place: Place, path: &str) -> Result<Received, HealthError> {

@@ -423,7 +423,10 @@ mod tests {
         );
         let told = plan.warnings.join("\n");
         assert!(told.contains("whether visitors get here"), "{told}");
-        assert!(told.contains("no series that counts requests"), "{told}");
+        assert!(
+            told.contains("no series whose name ends with `http_requests_total`"),
+            "{told}"
+        );
         assert!(told.contains("a password looks percent-encoded"), "{told}");
     }
 

@@ -169,7 +169,9 @@ impl Soak<'_> {
         match self.asker.requests(self.slot).await {
             Ok(Counted::Requests(counted)) => window.add(self.asker.now(), counted),
             // What could not be counted now is counted the next time.
-            Ok(Counted::NoSeries | Counted::NoMetrics(_) | Counted::Later | Counted::Unwanted)
+            Ok(
+                Counted::NoSeries(_) | Counted::NoMetrics(_) | Counted::Later | Counted::Unwanted,
+            )
             | Err(_) => Ok(()),
         }
     }

@@ -184,7 +184,7 @@ impl Health for App {
         let turned_away = self.limited("metrics")?;
         Ok(match turned_away {
             Some(_) => Counted::Later,
-            None => (self.counted)(self.age()).map_or(Counted::NoSeries, Counted::Requests),
+            None => (self.counted)(self.age()).map_or(Counted::NoSeries(None), Counted::Requests),
         })
     }
 

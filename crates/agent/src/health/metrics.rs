@@ -18,8 +18,8 @@ const PATH: &str = "path";
 pub enum Counted {
     /// So many.
     Requests(Requests),
-    /// They have no such series.
-    NoSeries,
+    /// They have no such series; the one that was wanted, if one was named.
+    NoSeries(Option<String>),
     /// There are no metrics: this HTTP status came.
     NoMetrics(u16),
     /// They were asked for too soon.
@@ -33,9 +33,12 @@ impl Counted {
     pub(super) fn series(&self) -> Series {
         match self {
             Self::Requests(requests) => Series::Named(requests.series.clone()),
-            Self::NoSeries => Series::Missing(
-                "the live version's metrics have no series that counts requests by status".into(),
-            ),
+            Self::NoSeries(Some(wanted)) => Series::Missing(format!(
+                "the live version's metrics have no series `{wanted}`"
+            )),
+            Self::NoSeries(None) => Series::Missing(format!(
+                "the live version's metrics have no series whose name ends with `{COUNTER}`"
+            )),
             Self::NoMetrics(status) => Series::Missing(format!(
                 "the live version has no metrics at `app.metrics_path` (HTTP {status})"
             )),

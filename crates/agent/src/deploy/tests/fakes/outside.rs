@@ -329,7 +329,7 @@ impl Health for Outside {
     }
 
     async fn requests(&self, _: Slot) -> Result<Counted, HealthError> {
-        self.call("health.requests", |_| Counted::NoSeries)
+        self.call("health.requests", |_| Counted::NoSeries(None))
             .await
             .map_err(HealthError::Other)
     }
