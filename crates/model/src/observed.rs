@@ -133,6 +133,12 @@ impl Live {
         };
         self.release == release && !differs
     }
+
+    /// Whether its container is of this release and is known to have been made from the same.
+    #[must_use]
+    pub fn is_surely(&self, release: Digest, made_of: Option<Digest>) -> bool {
+        self.made_of.is_some() && self.made_of == made_of && self.release == release
+    }
 }
 
 /// The state of the database's schema.

@@ -11,7 +11,7 @@ use crate::{
     digest::Digest,
     failure::{Failure, FailureKind},
     line::Line,
-    observed::{Observed, Schema},
+    observed::{Live, Observed, Schema},
     operation::OperationKind,
     plan::{Plan, PlannedLine, PlannedStep},
     release::{Migrations, Release},
@@ -38,6 +38,19 @@ pub struct Request {
     pub pages: Vec<String>,
     /// Whether a version that is worse than the live one is refused.
     pub compares_with_live: bool,
+}
+
+impl Request {
+    /// Whether this container is what is wanted already. A redeployment is there to apply the files as
+    /// they are: a container of which nobody knows what it was made from is made anew.
+    fn is_met_by(&self, live: &Live) -> bool {
+        match self.kind {
+            OperationKind::Redeploy => live.is_surely(self.release_id, self.made_of),
+            OperationKind::Deploy | OperationKind::Rollback => {
+                live.is(self.release_id, self.made_of)
+            }
+        }
+    }
 }
 
 /// Plans a deployment. Pure: the same arguments give the same plan.
@@ -73,7 +86,7 @@ pub fn plan(
         && observed
             .live
             .as_ref()
-            .is_some_and(|live| live.is(request.release_id, request.made_of));
+            .is_some_and(|live| request.is_met_by(live));
     let soak = request.soak.unwrap_or(strategy.soak);
 
     let skip = |step: Step| -> Option<String> {

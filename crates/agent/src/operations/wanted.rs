@@ -27,6 +27,8 @@ pub(super) struct Chosen {
     file: Option<Bytes>,
     /// The state of the files that its container was made from when it served last.
     configuration: Option<Digest>,
+    /// The fingerprint of what its container was made from when it served last; `None`: not known.
+    made_of: Option<Digest>,
     /// What the operator should know of it before saying yes.
     pub(super) warning: Option<String>,
 }
@@ -69,6 +71,7 @@ impl Wanted {
                     release,
                     file: Some(bytes.clone()),
                     configuration: None,
+                    made_of: None,
                     warning: None,
                 })
             }
@@ -108,27 +111,46 @@ impl Chosen {
     fn as_it_served(&self, node: Node) -> (Node, Option<String>) {
         let version = &self.release.version;
         let Some(configuration) = self.configuration else {
-            return (node, None);
+            let warning = self.unlike_it_served(&node);
+            return (node, warning);
         };
         match node.configuration.with_app_of(&node, configuration) {
-            Ok(earlier) if earlier.containers.made_of() == node.containers.made_of() => {
-                (earlier, None)
-            }
             Ok(earlier) => {
-                let warning = format!(
-                    "{version} is made from the environment and Compose file that it served with, not from what they \
-                     say now: `togather-ctl redeploy --nodes {}` applies that afterwards",
-                    node.name
-                );
-                (earlier, Some(warning))
+                let differs_from_the_files = || {
+                    (earlier.containers.made_of() != node.containers.made_of()).then(|| {
+                        format!(
+                            "{version} is made from the environment and Compose file that it served with, not from \
+                             what they say now: `togather-ctl redeploy --nodes {}` applies that afterwards",
+                            node.name
+                        )
+                    })
+                };
+                let unlike = self.unlike_it_served(&earlier);
+                let warning = unlike.or_else(differs_from_the_files);
+                (earlier, warning)
             }
             Err(failure) => {
                 let warning = format!(
-                    "what {version} was made from when it served is not to be had ({failure}): it is made from the \
-                     files as they are now"
+                    "the files {version} was made from are no longer available ({failure}): it is made from the files \
+                     as they are now"
                 );
                 (node, Some(warning))
             }
+        }
+    }
+
+    /// What is to be said where what this node makes of the release is not, or may not be, what served.
+    fn unlike_it_served(&self, node: &Node) -> Option<String> {
+        let version = &self.release.version;
+        match self.made_of {
+            None => Some(format!(
+                "it is not known what {version} was made from when it served: it is made from the environment and \
+                 Compose file as they are now"
+            )),
+            Some(_) if node.containers.made_of() == self.made_of => None,
+            Some(_) => Some(format!(
+                "{version} cannot be made as it served: its environment or Compose file is not what it was then"
+            )),
         }
     }
 
@@ -167,6 +189,7 @@ async fn choose_live(node: &Node) -> Result<Chosen, Failure> {
         release,
         file: None,
         configuration: None,
+        made_of: None,
         warning: None,
     })
 }
@@ -177,11 +200,10 @@ async fn choose_served(node: &Node, version: Option<&str>) -> Result<Chosen, Fai
     let live = node.live().await?;
     let served = node.state.served().await;
     for served in served.map_err(|e| unreadable(&e))? {
-        // One of which it is not known what it was made from cannot be told from the live one.
-        let is_live = live.as_ref().is_some_and(|live| {
-            live.release == served.release
-                && (served.made_of.is_none() || served.made_of == live.made_of)
-        });
+        // Where it is known what the live one was made from, one of which it is not known is another.
+        let is_live = live
+            .as_ref()
+            .is_some_and(|live| live.release == served.release && served.made_of == live.made_of);
         if version.is_none() && is_live {
             continue;
         }
@@ -196,6 +218,7 @@ async fn choose_served(node: &Node, version: Option<&str>) -> Result<Chosen, Fai
                 release,
                 file: None,
                 configuration: served.configuration,
+                made_of: served.made_of,
                 warning: None,
             });
         }

@@ -195,6 +195,25 @@ fn the_live_release_again_is_nothing_to_do_unless_it_is_unhealthy() {
     assert!(planned.to_run().any(|s| s == Step::SwitchTraffic));
 }
 
+proptest! {
+    #[test]
+    fn a_redeployment_leaves_alone_only_what_is_known_to_be_made_from_the_same(
+        has in proptest::option::of(0..3u8), wanted in proptest::option::of(0..3u8),
+    ) {
+        let made_of = |of: Option<u8>| of.map(|of| Digest::of(&[of]));
+        let mut observed = healthy_at(1);
+        let Some(live) = observed.live.as_mut() else { unreachable!("a version is live") };
+        live.made_of = made_of(has);
+        let request = Request {
+            made_of: made_of(wanted),
+            release_id: live.release,
+            ..request(OperationKind::Redeploy)
+        };
+        let plan = plan(&observed, &release(1, false, None), &Strategy::default(), &request).unwrap();
+        prop_assert_eq!(plan.is_already_done(), has.is_some() && has == wanted);
+    }
+}
+
 #[test]
 fn an_older_release_is_only_a_rollback_away() {
     let observed = healthy_at(5);

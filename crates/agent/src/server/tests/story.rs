@@ -1,10 +1,13 @@
 //! A node as its operators use it: lease, plan, deploy, follow, look, go back.
 
-use togather_model::{EventKind, Step};
+use togather_model::{EventKind, Plan, Step};
 use togather_proto::v1::{OperationState, plan_request, plan_response};
 
 use super::*;
-use crate::{operations::Wanted, progress::Progress};
+use crate::{
+    operations::{Operations, Wanted},
+    progress::Progress,
+};
 
 const SOAK: Duration = Duration::from_millis(2);
 
@@ -341,6 +344,71 @@ async fn a_redeploy_applies_what_was_edited_and_a_rollback_after_it_brings_back_
         drift[0].contains("togather-ctl redeploy"),
         "the files are as edited: {drift:?}"
     );
+}
+
+async fn preview_of_going_back(bench: &Bench) -> Plan {
+    let operations = Operations::new(bench.node.clone());
+    let preview = operations.preview(&Wanted::Back(None), None).await;
+    preview.plan.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_not_known_to_be_made_from_the_files_is_redeployed_and_gone_back_to_with_a_warning()
+{
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Deployer);
+    let mut client = bench.client(&alice);
+    let lease = bench.lease(&alice, Ulid::generate()).await;
+    // As an agent did that wrote no fingerprints down.
+    for version in ["2.0.0", "3.0.0"] {
+        let id = order(&bench, &alice, deploy(version, SOAK, &lease)).await;
+        client.follow(&id, 0).await;
+    }
+    assert_eq!(bench.node.live().await.unwrap().unwrap().made_of, None);
+    bench.world.edit("as the files are");
+    let again = Body::Redeploy(v1::Redeploy {
+        soak: Some(time::duration(SOAK)),
+        lease: Some(lease.clone()),
+    });
+    let signed = bench.signed(&alice, again);
+    let answer = client.deployments.redeploy(signed).await.unwrap();
+    let id = answer.into_inner().operation.unwrap().id;
+    client.follow(&id, 0).await;
+    let live = bench.node.live().await.unwrap().unwrap();
+    assert_eq!(live.version, "3.0.0");
+    assert!(live.made_of.is_some(), "it was made anew");
+
+    let back = preview_of_going_back(&bench).await;
+    assert_eq!(back.version, "3.0.0", "not the version before it");
+    let is_told =
+        |warning: &String| warning.starts_with("it is not known what 3.0.0 was made from");
+    assert!(back.warnings.iter().any(is_told), "{:?}", back.warnings);
+}
+
+#[tokio::test]
+async fn a_rollback_says_when_what_it_makes_is_not_what_served() {
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Deployer);
+    let client = bench.client(&alice);
+    let lease = bench.lease(&alice, Ulid::generate()).await;
+    bench.world.edit("as it was");
+    for version in ["2.0.0", "3.0.0"] {
+        let id = order(&bench, &alice, deploy(version, SOAK, &lease)).await;
+        client.follow(&id, 0).await;
+    }
+    bench.world.edit("edited");
+    // Its files were not kept: no state of them is recorded here.
+    let state = sqlx::SqlitePool::connect_with(
+        sqlx::sqlite::SqliteConnectOptions::new().filename(bench.path("state.db")),
+    );
+    let forget =
+        "UPDATE operation SET plan = json_remove(plan, '$.configuration', '$.app_configuration')";
+    let forgotten = sqlx::query(forget).execute(&state.await.unwrap()).await;
+    forgotten.unwrap();
+    let back = preview_of_going_back(&bench).await;
+    assert_eq!(back.version, "2.0.0");
+    let is_told = |warning: &String| warning.starts_with("2.0.0 cannot be made as it served");
+    assert!(back.warnings.iter().any(is_told), "{:?}", back.warnings);
 }
 
 #[tokio::test]
