@@ -22,7 +22,7 @@ pub use docker::Docker;
 pub use errand::{Errand, ErrandEnd};
 pub use exec::{Exec, Output, Process};
 pub use one_shot::{FILES, OneShot, OneShotFile, OneShots};
-pub use pull::{PullError, PullFailure};
+pub use pull::{PullError, PullFailure, Puller, UNPACKING};
 pub use registry::{Registries, RegistryError};
 
 use crate::progress::Say;
@@ -218,6 +218,17 @@ pub enum ContainersError {
         /// Its name.
         name: String,
     },
+    /// An image that is never to be pulled is not on the node.
+    #[error(
+        "the image `{0}` is not on this node, and `pull_policy: never` keeps it from being pulled"
+    )]
+    NeverPulled(String),
+    /// The app's environment asks for the address of its network's gateway, and there is none.
+    #[error("the app's environment uses `TOGATHER_PROXY_CIDRS`, but {}", match .0 {
+        Some(network) => format!("the network `{network}` has no gateway"),
+        None => "the app is on no network".to_owned(),
+    })]
+    NoGateway(Option<String>),
     /// A pull failed.
     #[error(transparent)]
     Pull(Box<PullError>),

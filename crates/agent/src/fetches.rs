@@ -4,6 +4,8 @@
 //! A fetch goes on when nobody listens any more; it ends with the agent. It is bounded in time, and
 //! given up before the disk is too full for what else lives on it.
 
+pub mod prune;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,13 +14,13 @@ use std::{
 
 use togather_model::{Failure, FailureKind, Image};
 use tokio::{
-    sync::watch,
+    sync::{OwnedRwLockWriteGuard, RwLock, watch},
     time::{interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    containers::ContainersError,
+    containers::{ContainersError, UNPACKING},
     node::Node,
     progress::{Progress, Say},
 };
@@ -52,6 +54,8 @@ pub struct Fetched {
 pub struct Fetches {
     under_way: Arc<Mutex<BTreeMap<String, watch::Receiver<Stage>>>>,
     stopping: CancellationToken,
+    /// Read by each fetch, written while images are removed.
+    held_back: Arc<RwLock<()>>,
 }
 
 impl Fetches {
@@ -92,6 +96,12 @@ impl Fetches {
             .collect()
     }
 
+    /// Lets no fetch begin until this is dropped; `None`: one is under way.
+    #[must_use]
+    pub fn hold_back(&self) -> Option<OwnedRwLockWriteGuard<()>> {
+        Arc::clone(&self.held_back).try_write_owned().ok()
+    }
+
     /// Gives up what is under way; Docker keeps the layers that came.
     pub fn stop(&self) {
         self.stopping.cancel();
@@ -103,8 +113,12 @@ impl Fetches {
         image: &Image,
         tell: &watch::Sender<Stage>,
     ) -> Result<Fetched, Failure> {
+        let fetch = async {
+            let _not_held_back = self.held_back.read().await;
+            fetch(node, image, tell).await
+        };
         tokio::select! {
-            fetched = timeout(LIMIT, fetch(node, image, tell)) => {
+            fetched = timeout(LIMIT, fetch) => {
                 fetched.unwrap_or_else(|_| Err(given_up(format!(
                     "the image was not fetched within {} minutes", LIMIT.as_secs() / 60
                 ))))
@@ -188,29 +202,43 @@ async fn fetch(
     }
 }
 
-/// Unpacked, an image takes at least as much as packed. How much there is to come is known once Docker
-/// tells it; before, what must stay free decides.
-fn refuse_without_room(node: &Node, stage: &Stage) -> Result<(), Failure> {
-    let to_come = match stage {
+/// How much of the image is still to come onto the disk, as far as Docker tells. Unpacked, an image
+/// takes at least as much as packed: what is downloaded is there twice in the end.
+fn to_come(stage: &Stage) -> u64 {
+    let (message, left) = match stage {
         Stage::UnderWay(Progress {
+            message,
             bytes_done,
             bytes_total: Some(total),
             ..
-        }) => 2 * total.saturating_sub(*bytes_done),
-        Stage::UnderWay(_) | Stage::Ended(_) => 0,
+        }) => (message.as_str(), total.saturating_sub(*bytes_done)),
+        Stage::UnderWay(_) | Stage::Ended(_) => return 0,
     };
+    match message {
+        UNPACKING => left,
+        _ => left.saturating_mul(2),
+    }
+}
+
+/// How much there is to come is known once Docker tells it; before, what must stay free decides.
+fn refuse_without_room(node: &Node, stage: &Stage) -> Result<(), Failure> {
     let free = node.host.disk_free().map_err(|e| {
         let what = "the free disk could not be measured";
         Failure::caused_by(FailureKind::Other, what, &e).next("look at `df -h` on the node")
     })?;
-    let needed = node.strategy.min_disk_free.saturating_add(to_come);
-    if free >= needed {
+    let (to_come, reserve) = (to_come(stage), node.strategy.min_disk_free);
+    if free >= reserve.saturating_add(to_come) {
         return Ok(());
     }
+    let of_the_image = match to_come {
+        0 => String::new(),
+        bytes => format!("the rest of the image takes {} MiB, and ", bytes >> 20),
+    };
     let what = format!(
-        "the image does not fit: the disk has {} MiB free, and this image needs {} MiB",
+        "the image does not fit: the disk has {} MiB free; {of_the_image}{} MiB must stay free \
+         (`strategy.min_disk_free`)",
         free >> 20,
-        needed >> 20
+        reserve >> 20
     );
     Err(Failure::new(FailureKind::Other, what)
         .next("free some room: `docker system df`, old logs, old snapshots"))

@@ -246,7 +246,7 @@ impl Operations {
             None => Ok(node),
         });
         earlier.unwrap_or_else(|failure| {
-            tracing::warn!(%failure, "what it was begun with is not to be had; it goes on with what the files say");
+            tracing::warn!(%failure, "the files it was begun with are no longer available; it goes on with the files as they are now");
             self.node.in_force()
         })
     }

@@ -3,6 +3,18 @@
 
 use super::{Cause, registry};
 
+/// What a pull's progress is called while the image is unpacked: all of it is downloaded.
+pub const UNPACKING: &str = "unpacking the image";
+
+/// Who the agent was to a registry that it logged in to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Puller {
+    /// A user with a password.
+    User(String),
+    /// Whoever the token was made for.
+    Token,
+}
+
 /// A pull that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{}", self.what(), self.tries())]
@@ -11,8 +23,8 @@ pub struct PullError {
     pub image: String,
     /// What kind of failure it is.
     pub kind: PullFailure,
-    /// The user that the agent was to the registry; `None`: nobody.
-    pub user: Option<String>,
+    /// Who the agent was to the registry; `None`: nobody.
+    pub puller: Option<Puller>,
     /// How often it was tried.
     pub tries: usize,
     /// Docker's own words.
@@ -120,10 +132,11 @@ const WORDS: [(PullFailure, &[&str]); 8] = [
 ];
 
 impl PullFailure {
-    /// The kind that Docker's words tell of.
+    /// The kind that Docker's words about this image tell of. The image's own name says nothing of it,
+    /// whatever words are in there.
     #[must_use]
-    pub fn of(said: &str) -> Self {
-        let said = said.to_lowercase();
+    pub fn of(said: &str, image: &str) -> Self {
+        let said = without_name(&said.to_lowercase(), &image.to_lowercase());
         let told = |words: &&(Self, &[&str])| words.1.iter().any(|word| said.contains(word));
         WORDS.iter().find(told).map_or(Self::Other, |words| words.0)
     }
@@ -142,15 +155,58 @@ impl PullFailure {
     }
 }
 
+/// What was said without the image's name, in any of the ways in which Docker and registries write it:
+/// whole, without tag and digest, without the registry, and the registry alone.
+fn without_name(said: &str, image: &str) -> String {
+    let untagged = image.split('@').next().unwrap_or(image);
+    let repository = match untagged.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        Some(_) | None => untagged,
+    };
+    let host = registry::host(image);
+    let path = repository.strip_prefix(host).unwrap_or(repository);
+    let path = path.trim_start_matches('/');
+    [image, repository, path, host]
+        .into_iter()
+        .fold(said.to_owned(), |said, name| without(&said, name))
+}
+
+/// The text with each place where this name stands alone left out. A single word is a name only where a
+/// name's other parts are beside it: it may be one of Docker's own.
+fn without(text: &str, name: &str) -> String {
+    let is_of_a_name = |c: &char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let is_one_word = !name.contains(['/', '.', ':']);
+    let (mut rest, mut kept) = (text, String::new());
+    while let Some(at) = rest.find(name).filter(|_| !name.is_empty()) {
+        let (before, after) = (&rest[..at], &rest[at + name.len()..]);
+        let (last, mut next) = (before.chars().next_back(), after.chars());
+        let (first, second) = (next.next(), next.next());
+        let is_alone =
+            !last.as_ref().is_some_and(is_of_a_name) && !first.as_ref().is_some_and(is_of_a_name);
+        let is_joined = last == Some('/')
+            || matches!(first, Some('/' | '@'))
+            || (first == Some(':') && second.as_ref().is_some_and(is_of_a_name));
+        kept.push_str(before);
+        if !is_alone || (is_one_word && !is_joined) {
+            kept.push_str(name);
+        }
+        rest = after;
+    }
+    kept + rest
+}
+
 impl PullError {
     fn what(&self) -> String {
         let (image, host) = (&self.image, registry::host(&self.image));
-        match (self.kind, &self.user) {
-            (PullFailure::Denied, Some(user)) => {
-                format!("the registry `{host}` does not give `{image}` to the user `{user}`")
+        match (self.kind, &self.puller) {
+            (PullFailure::Denied, Some(Puller::User(user))) => {
+                format!("the registry `{host}` does not let the user `{user}` pull `{image}`")
+            }
+            (PullFailure::Denied, Some(Puller::Token)) => {
+                format!("the registry `{host}` does not let the owner of the token pull `{image}`")
             }
             (PullFailure::Denied, None) => {
-                format!("the registry `{host}` does not give `{image}` to anybody without a login")
+                format!("the registry `{host}` requires a login to pull `{image}`")
             }
             (PullFailure::Missing, _) => format!("the registry `{host}` has no `{image}`"),
             (PullFailure::OtherPlatform, _) => {
@@ -164,7 +220,7 @@ impl PullError {
                 format!("the registry `{host}` cannot be trusted: no valid TLS connection")
             }
             (PullFailure::Limited, _) => {
-                format!("the registry `{host}` lets this node pull no more for now")
+                format!("the registry `{host}` has rate-limited this node")
             }
             (PullFailure::DiskFull, _) => {
                 format!("Docker's disk is too full for `{image}`")
@@ -184,10 +240,13 @@ impl PullError {
     #[must_use]
     pub fn next(&self) -> String {
         let host = registry::host(&self.image);
-        match (self.kind, &self.user) {
-            (PullFailure::Denied, Some(user)) => format!(
+        match (self.kind, &self.puller) {
+            (PullFailure::Denied, Some(Puller::User(user))) => format!(
                 "check the password of `{user}` and that it may pull; it comes from `registries` in agent.yml on the node"
             ),
+            (PullFailure::Denied, Some(Puller::Token)) => {
+                "check that the token is still valid and may pull; it comes from `registries` in agent.yml on the node".into()
+            }
             (PullFailure::Denied, None) => format!(
                 "name a user for `{host}` under `registries.logins` in agent.yml on the node, or docker's config.json as `registries.docker_config`; if the image is public, check its name"
             ),
@@ -316,7 +375,72 @@ mod tests {
     #[test]
     fn dockers_words_are_told_apart() {
         for (said, expected) in SAID {
-            assert_eq!(PullFailure::of(said), expected, "{said}");
+            assert_eq!(
+                PullFailure::of(said, "r.example.org/a@sha256:00"),
+                expected,
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn words_in_the_images_name_decide_nothing() {
+        const SAID: [(&str, PullFailure); 7] = [
+            (
+                "manifest for {host}/{path}:1.0 not found: manifest unknown: manifest unknown",
+                PullFailure::Missing,
+            ),
+            (
+                r#"failed to resolve reference "{host}/{path}@sha256:00": {host}/{path}@sha256:00: not found"#,
+                PullFailure::Missing,
+            ),
+            (
+                r#"Get "https://{host}/v2/{path}/manifests/1": dial tcp 10.0.0.1:443: connect: connection refused"#,
+                PullFailure::NoAnswer,
+            ),
+            (
+                r#"Get "https://{host}/v2/": dial tcp: lookup {host}: no such host"#,
+                PullFailure::NoName,
+            ),
+            (
+                "received unexpected HTTP status from https://{host}/v2/{path}/blobs/sha256:00: 403 Forbidden",
+                PullFailure::Denied,
+            ),
+            (
+                r#"Get "https://{host}/v2/": tls: failed to verify certificate"#,
+                PullFailure::Untrusted,
+            ),
+            (
+                r#"Head "https://{host}/v2/{path}/manifests/1": denied: not yours"#,
+                PullFailure::Denied,
+            ),
+        ];
+        let words = WORDS.iter().flat_map(|(_, words)| words.iter());
+        for word in words.map(|word| word.replace([' ', ':'], "-")) {
+            let word = word.trim_matches('-');
+            let hosts = [
+                format!("{word}.example.org"),
+                format!("{word}.example.org:5000"),
+            ];
+            let paths = [
+                word.to_owned(),
+                format!("{word}/{word}"),
+                format!("team/{word}"),
+            ];
+            for (host, path) in hosts
+                .iter()
+                .flat_map(|host| paths.iter().map(move |path| (host, path)))
+            {
+                for image in [
+                    format!("{host}/{path}:1.0"),
+                    format!("{host}/{path}@sha256:00"),
+                ] {
+                    for (said, expected) in SAID {
+                        let said = said.replace("{host}", host).replace("{path}", path);
+                        assert_eq!(PullFailure::of(&said, &image), expected, "{said}");
+                    }
+                }
+            }
         }
     }
 
@@ -337,18 +461,25 @@ mod tests {
         let mut error = PullError {
             image: "r.example.org/a@sha256:00".into(),
             kind: PullFailure::Denied,
-            user: None,
+            puller: None,
             tries: 1,
             source: "401".into(),
         };
         assert_eq!(
             error.to_string(),
-            "the registry `r.example.org` does not give `r.example.org/a@sha256:00` to anybody without a login"
+            "the registry `r.example.org` requires a login to pull `r.example.org/a@sha256:00`"
         );
         assert!(error.next().contains("`registries.logins`"));
-        error.user = Some("togather".into());
-        assert!(error.to_string().ends_with("to the user `togather`"));
+        error.puller = Some(Puller::User("togather".into()));
+        assert!(error.to_string().contains("let the user `togather` pull"));
         assert!(error.next().contains("the password of `togather`"));
+        error.puller = Some(Puller::Token);
+        assert!(
+            error
+                .to_string()
+                .contains("let the owner of the token pull")
+        );
+        assert!(error.next().contains("the token is still valid"));
         error.kind = PullFailure::NoAnswer;
         error.tries = 5;
         assert_eq!(

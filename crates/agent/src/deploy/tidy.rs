@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use togather_model::{
-    Failure, FailureKind, Image, JobKind, Release, SnapshotEvent, retention::RollbackTarget,
+    Failure, FailureKind, JobKind, Release, SnapshotEvent, retention::RollbackTarget,
 };
 use tokio::time::Instant;
 
 use super::{Deployment, journal::new_id};
-use crate::{log, node::target, state::Entry};
+use crate::{fetches::prune::prune, log, node::target, state::Entry};
 
 /// Removes images and snapshots that nothing can need any more. What failed of it only warns.
 pub(super) async fn tidy(deployment: &Deployment<'_>) -> Vec<Failure> {
@@ -22,7 +22,7 @@ pub(super) async fn tidy(deployment: &Deployment<'_>) -> Vec<Failure> {
     };
     let forgotten = forget_configurations(deployment).await;
     let (images, snapshots) = (
-        prune_images(deployment, &kept).await,
+        prune(deployment.node, &kept).await.map(drop),
         prune_snapshots(deployment, &kept).await,
     );
     let failures = [images, snapshots, forgotten].map(Result::err);
@@ -55,21 +55,6 @@ async fn forget_configurations(deployment: &Deployment<'_>) -> Result<(), Failur
     needed.extend(plan.app_configuration);
     node.configuration.forget_all_but(&needed);
     Ok(())
-}
-
-async fn prune_images(deployment: &Deployment<'_>, kept: &[Release]) -> Result<(), Failure> {
-    let node = deployment.node;
-    let mut images: Vec<Image> = kept.iter().map(|release| release.image.clone()).collect();
-    let fetched_ahead = node.state.kept_images(node.host.now()).await;
-    images.extend(fetched_ahead.map_err(|e| {
-        let what = "old images were not removed: those fetched ahead are not known";
-        Failure::caused_by(FailureKind::Other, what, &e)
-    })?);
-    let pruned = node.containers.prune_images(&images).await;
-    pruned.map(|_| ()).map_err(|e| {
-        Failure::caused_by(FailureKind::Other, "old images were not removed", &e)
-            .next("look at `docker image ls` on the node")
-    })
 }
 
 async fn prune_snapshots(deployment: &Deployment<'_>, kept: &[Release]) -> Result<(), Failure> {

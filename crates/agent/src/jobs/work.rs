@@ -6,7 +6,10 @@ use togather_model::{Failure, FailureKind, Ulid};
 use url::Url;
 
 use super::{Done, Task, Which, Work, replaced, restore::failed};
-use crate::snapshots::{DUMPING, Manifest, Progress, Pruned, Wanted};
+use crate::{
+    fetches::prune::prune_between_deployments,
+    snapshots::{DUMPING, Manifest, Progress, Pruned, Wanted},
+};
 
 /// So far ahead of now a snapshot's time may be.
 const SKEW: Duration = Duration::from_mins(5);
@@ -110,14 +113,18 @@ impl Task<'_> {
         let pruned = failure.map_or(Ok(()), |e| Err(failed("pruning did not finish", &e)));
         self.clear_leftovers().await;
         let dropped = self.drop_old_replaced().await;
+        let images = prune_between_deployments(node, None).await;
         pruned?;
-        let dropped = dropped?;
+        let (dropped, images) = (dropped?, images?);
         let mut message = match forgotten.len() {
             0 => "nothing was to be forgotten".to_owned(),
             n => format!("{n} forgotten"),
         };
         if !dropped.is_empty() {
             message.push_str(&format!("; dropped {}", dropped.join(", ")));
+        }
+        if !images.is_empty() {
+            message.push_str(&format!("; removed the images {}", images.join(", ")));
         }
         Ok(Done::saying(message))
     }

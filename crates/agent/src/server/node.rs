@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Shared, ahead, misplaced, not_understood, read_id, read_proof, snapshot, unreadable};
 use crate::{
+    fetches::prune::prune_between_deployments,
     health::{Answer, Check},
     leases,
     operations::Said,
@@ -149,6 +150,13 @@ impl NodeService for Shared {
             let let_go = state.let_image_go(release).await;
             let_go.map_err(|e| unreadable(&e))?;
         }
+        // Nobody waits for that: an image of some gigabytes takes Docker a while.
+        let node = self.0.node.in_force();
+        tokio::spawn(async move {
+            if let Err(failure) = prune_between_deployments(&node, Some(id)).await {
+                tracing::warn!(rollout = %id, %failure, "the rollout's image may still be here");
+            }
+        });
         Ok(Response::new(v1::EndRolloutResponse {}))
     }
 

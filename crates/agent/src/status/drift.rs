@@ -135,7 +135,7 @@ fn of_what_it_was_made_from(seen: &Seen) -> Option<String> {
     let live = seen.live.as_ref().ok()?.as_ref()?;
     (!live.is(live.release, seen.made_of)).then(|| {
         format!(
-            "{} in {} was made from another environment or Compose file than there is now: `togather-ctl redeploy --nodes {}` applies what was edited",
+            "{} in {} was started from an older environment or Compose file: `togather-ctl redeploy --nodes {}` applies what was edited",
             live.version, live.slot, seen.node
         )
     })

@@ -185,10 +185,7 @@ impl Docker {
                 self.pull_if_missing(&service.name, &image).await?;
             }
             PullPolicy::Never if !self.has(&image).await? => {
-                return Err(ContainersError::NotThere {
-                    kind: "image, and `pull_policy` is `never`:",
-                    name: image,
-                });
+                return Err(ContainersError::NeverPulled(image));
             }
             PullPolicy::Never => {}
         }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::{
     super::{
-        ContainersError, PullError, PullFailure,
+        ContainersError, PullError, PullFailure, Puller,
         registry::{self, Credential},
     },
     Docker, refused,
@@ -162,14 +162,14 @@ fn failed(reference: &str, credential: Option<&Credential>, error: Error) -> Con
     } else {
         error.to_string()
     };
-    let user = credential.map(|known| match known {
-        Credential::Password { user, .. } => user.clone(),
-        Credential::IdentityToken(_) => "known by a token".to_owned(),
+    let puller = credential.map(|known| match known {
+        Credential::Password { user, .. } => Puller::User(user.clone()),
+        Credential::IdentityToken(_) => Puller::Token,
     });
     ContainersError::Pull(Box::new(PullError {
         image: reference.to_owned(),
-        kind: PullFailure::of(&said),
-        user,
+        kind: PullFailure::of(&said, reference),
+        puller,
         tries: 1,
         source: said.into(),
     }))

@@ -57,11 +57,8 @@ impl Docker {
     /// from the gateway of the app's first network. Its addresses alone, not their whole network, so
     /// that no container can pass for the proxy.
     async fn proxy_cidrs(&self, service: &Service) -> Result<String, ContainersError> {
-        let not_there = || ContainersError::NotThere {
-            kind: "gateway, which is asked for as `TOGATHER_PROXY_CIDRS`, of the network",
-            name: service.networks.first().cloned().unwrap_or_default(),
-        };
-        let network = service.networks.first().ok_or_else(not_there)?;
+        let no_gateway = || ContainersError::NoGateway(service.networks.first().cloned());
+        let network = service.networks.first().ok_or_else(no_gateway)?;
         let client = self.client().await?;
         let found = client.inspect_network(network, None).await;
         let found = found.map_err(|e| refused(format!("look at the network {network}"), e))?;
@@ -69,7 +66,7 @@ impl Docker {
         let gateways = ranges.iter().filter_map(|range| range.gateway.as_deref());
         let cidrs: Vec<_> = gateways.filter_map(alone).collect();
         if cidrs.is_empty() {
-            return Err(not_there());
+            return Err(no_gateway());
         }
         Ok(cidrs.join(","))
     }

@@ -64,6 +64,13 @@ async fn an_image_is_fetched_without_a_lease_and_kept_until_its_rollout_ended() 
     nodes.end_rollout(bench.signed(&alice, body)).await.unwrap();
     let kept = bench.node.state.kept_images(bench.clock.now()).await;
     assert_eq!(kept.unwrap(), []);
+    let removed = async {
+        while !bench.world.was_called("containers.prune_images") {
+            tokio::task::yield_now().await;
+        }
+    };
+    let removed = tokio::time::timeout(Duration::from_secs(10), removed).await;
+    removed.unwrap();
 }
 
 #[tokio::test]

@@ -7,13 +7,15 @@ use std::{
 
 use bollard::models::CreateImageInfo;
 
-use crate::progress::{Progress, Say};
+use crate::{
+    containers::UNPACKING,
+    progress::{Progress, Say},
+};
 
 /// How often it is told.
 const PACE: Duration = Duration::from_secs(1);
 
 const DOWNLOADING: &str = "downloading the image";
-const UNPACKING: &str = "unpacking the image";
 
 /// A layer as far as Docker told of it.
 #[derive(Debug, Default, Clone, Copy)]
