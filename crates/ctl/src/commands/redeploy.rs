@@ -41,7 +41,7 @@ impl Redeploy {
             stored: Some(Bytes::new()),
             archive: None,
             prefetch: false,
-            question: |version, nodes| format!("Redeploy {version} on {nodes} nodes?"),
+            question: |version, nodes| format!("Redeploy {version} on {}?", walk::nodes(nodes)),
             unnamed: "what is live",
             nothing: "nothing to do: every node that answers runs with what its files say",
         };

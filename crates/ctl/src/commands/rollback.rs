@@ -43,7 +43,7 @@ impl Rollback {
             stored: None,
             archive: None,
             prefetch: false,
-            question: |version, nodes| format!("Bring {nodes} nodes back to {version}?"),
+            question: |version, nodes| format!("Bring {} back to {version}?", walk::nodes(nodes)),
             unnamed: "the version before",
             nothing: "nothing to do: every node is there already",
         };

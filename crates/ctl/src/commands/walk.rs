@@ -53,6 +53,14 @@ pub(super) fn names(nodes: &[Node]) -> Vec<String> {
     nodes.iter().map(|node| node.name.to_string()).collect()
 }
 
+/// So many nodes, in words.
+pub(super) fn nodes(count: usize) -> String {
+    match count {
+        1 => "1 node".to_owned(),
+        many => format!("{many} nodes"),
+    }
+}
+
 /// Asks every node what it would do, shows it, asks the operator, and carries it out.
 pub(super) async fn survey_and_walk(
     context: &Context,

@@ -54,7 +54,7 @@ impl Begin {
             stored: Some(bytes),
             archive,
             prefetch: !self.no_prefetch,
-            question: |version, nodes| format!("Roll {version} across {nodes} nodes?"),
+            question: |version, nodes| format!("Roll {version} across {}?", walk::nodes(nodes)),
             unnamed: "",
             nothing: "nothing to do: every node that answers is there already",
         };
