@@ -32,7 +32,7 @@ bench: build ## measure a running fleet against floors of the same run
 bench-snapshot: build ## snapshots of a million events on a running fleet, against bare pg_dump and pg_restore
 	$(DEVFLEET) bench-snapshot
 
-peers: ## compare what we wrote ourselves with Compose's own reader (needs Go)
+peers: ## compare what we wrote ourselves with the programs it must agree with (needs Go)
 	tests/peers/run
 
 record: build ## make docs/rollout.svg from a real rollout

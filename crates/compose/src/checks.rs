@@ -45,6 +45,11 @@ pub(crate) fn app(read: &Read<'_>) {
             Slot::Green.port()
         ));
     }
+    if app.depends_on.contains(&app.name)
+        && let Some(at) = section.get("depends_on")
+    {
+        at.wrong("the app cannot wait for itself");
+    }
     if let Some(name) = section.get("container_name") {
         name.wrong("the agent names the app's two containers, `togather-blue` and `togather-green`; remove the key");
     }

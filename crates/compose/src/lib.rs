@@ -18,6 +18,7 @@ mod problem;
 mod profiles;
 mod reader;
 mod resolved;
+mod scalars;
 mod service;
 mod services;
 #[cfg(test)]
@@ -199,8 +200,10 @@ fn whole(context: &Context<'_>) -> Option<Compose> {
         networks.push(default);
     }
     variables::demands(&top, &|name| context.value_of(name).map(str::to_owned));
-    // `version` says nothing to Compose either.
-    top.ignore(&["version"]);
+    // It says nothing to Compose either, but must be a text.
+    if let Some(version) = top.get("version") {
+        version.must_be_text();
+    }
     top.finish();
 
     let Some(at) = services.iter().position(|read| is_app(&read.service.name)) else {
@@ -252,6 +255,7 @@ fn sections<'a>(
     };
     let mut on = Vec::new();
     for (name, value) in services.entries("a mapping of names to services") {
+        networks::check_key(&value, &name);
         let section = value
             .at(&format!("service `{name}`"))
             .section("a mapping of keys such as `image`");

@@ -93,7 +93,7 @@ enum Source {
 }
 
 fn short(item: &Value<'_>) -> Option<Mount> {
-    let filled = item.parsed(SHORT, |text| Some(text.to_owned()))?;
+    let filled = item.must_be_text().text()?;
     let mut parts = filled.split(':');
     let (source, target) = match (parts.next(), parts.next()) {
         (Some(source), Some(target)) => (source, target),
@@ -114,7 +114,15 @@ fn short(item: &Value<'_>) -> Option<Mount> {
         item.invalid(SHORT);
         return None;
     }
-    let options = options.into_iter().filter(|option| *option != "rw");
+    // The last of them counts.
+    let access = options
+        .iter()
+        .rfind(|option| matches!(**option, "ro" | "rw"));
+    let is_read_only = access == Some(&"ro");
+    let options = options
+        .iter()
+        .copied()
+        .filter(|option| *option != "rw" && (*option != "ro" || is_read_only));
     let mount = Mount {
         source: source_of(item, source)?,
         target: clean(target),
@@ -260,22 +268,32 @@ fn volume_options(value: &Value<'_>) -> Vec<String> {
 fn tmpfs_options(value: &Value<'_>) -> Vec<String> {
     let section = value.section("a mapping");
     let bytes = section.parsed("size", SIZE, size);
-    let mode = section.parsed("mode", "an octal mode such as `\"1777\"`", |text| {
-        u32::from_str_radix(text, 8).ok().map(|_| text.to_owned())
+    let mode = section.get("mode").and_then(|value| {
+        let value = value.must_be_number();
+        value.parsed("a mode such as `0o1777`", mode)
     });
     section.finish();
     let bytes = bytes.map(|bytes| format!("size={bytes}"));
     bytes
         .into_iter()
-        .chain(mode.map(|mode| format!("mode={mode}")))
+        .chain(mode.map(|mode| format!("mode={mode:o}")))
         .collect()
+}
+
+/// A number as YAML knows them: octal only with `0` or `0o` in front.
+fn mode(text: &str) -> Option<u32> {
+    let octal = text.strip_prefix("0o").or_else(|| text.strip_prefix('0'));
+    match octal.filter(|digits| !digits.is_empty()) {
+        Some(digits) => u32::from_str_radix(digits, 8).ok(),
+        None => text.parse().ok(),
+    }
 }
 
 /// `tmpfs: PATH[:OPTIONS]`, one or a list: the line, the path and its options.
 fn tmpfs(value: &Value<'_>) -> Vec<(u64, String, String)> {
     const EXPECTED: &str = "an absolute path, perhaps with options: `/tmp:size=64m`";
     let one = |item: &Value<'_>| {
-        let (path, options) = item.parsed(EXPECTED, |text| {
+        let (path, options) = item.must_be_text().parsed(EXPECTED, |text| {
             let (path, options) = text.split_once(':').unwrap_or((text, ""));
             path.starts_with('/')
                 .then(|| (path.to_owned(), options.to_owned()))

@@ -1,11 +1,11 @@
 //! Networks and volumes of the file, and the networks that a service is in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     reader::{Section, Value},
     service::Resource,
-    values::{SWITCH, switch},
+    values::{NUMBER, SWITCH, number, switch},
     variables::options,
 };
 
@@ -20,6 +20,7 @@ pub(crate) fn resources(top: &Section<'_>, section: &'static str, project: &str)
     let entries = value.entries("a mapping of names");
     let resources = entries.iter().map(|(key, entry)| {
         let entry = entry.at(&format!("{section}, `{key}`"));
+        check_key(&entry, key);
         resource(
             project,
             key,
@@ -28,6 +29,14 @@ pub(crate) fn resources(top: &Section<'_>, section: &'static str, project: &str)
         )
     });
     resources.collect()
+}
+
+/// Notes a name of a service, network or volume that Compose does not take.
+pub(crate) fn check_key(value: &Value<'_>, key: &str) {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if key.is_empty() || !key.bytes().all(fits) {
+        value.wrong("a name has letters, digits, `_`, `-` and `.`");
+    }
 }
 
 /// The network that nobody has to declare.
@@ -91,6 +100,7 @@ pub(crate) struct Joined {
 pub(crate) fn joined(service: &Section<'_>, declared: &BTreeMap<String, String>) -> Joined {
     let mut joined = Joined::default();
     let written = service.get("networks");
+    let mut keys = BTreeSet::new();
     for (key, value) in written.iter().flat_map(named) {
         let Some(network) = declared.get(&key) else {
             value.wrong(format!(
@@ -99,11 +109,20 @@ pub(crate) fn joined(service: &Section<'_>, declared: &BTreeMap<String, String>)
             ));
             continue;
         };
-        let aliases = aliases(&value);
+        // In a list a name stands alone.
+        let aliases = match written.as_ref().is_some_and(Value::is_map) {
+            true => aliases(&value),
+            false => Vec::new(),
+        };
         if !aliases.is_empty() {
-            joined.aliases.insert(network.clone(), aliases);
+            // Two of the file's names may be one network in Docker.
+            let all = joined.aliases.entry(network.clone()).or_default();
+            all.extend(aliases);
         }
         joined.is_default |= key == DEFAULT;
+        if !keys.insert(key) {
+            value.wrong("stands in this list twice");
+        }
         if !joined.networks.contains(network) {
             joined.networks.push(network.clone());
         }
@@ -124,18 +143,15 @@ fn named<'a>(value: &Value<'a>) -> Vec<(String, Value<'a>)> {
     }
     let items = value.items(EXPECTED).into_iter();
     items
-        .filter_map(|item| Some((item.text()?, item)))
+        .filter_map(|item| Some((item.must_be_text().text()?, item)))
         .collect()
 }
 
 fn aliases(network: &Value<'_>) -> Vec<String> {
-    if !network.is_map() {
-        return Vec::new();
-    }
     let section = network.section("a mapping with `aliases`");
     let aliases = section.texts("aliases");
     // It orders networks for Compose; the agent joins them as they are written.
-    section.ignore(&["priority"]);
+    section.parsed("priority", NUMBER, number::<i64>);
     section.finish();
     aliases
 }

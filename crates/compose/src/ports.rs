@@ -30,6 +30,8 @@ fn short(text: &str) -> Option<Vec<Port>> {
     let protocol = protocol_of(protocol)?;
     let (rest, container) = addresses.rsplit_once(':')?;
     let (ip, host) = match rest.rsplit_once(':') {
+        // Without brackets its last colon could be any.
+        Some((ip, _)) if ip.contains(':') && !ip.starts_with('[') => return None,
         Some((ip, host)) => (Some(address(ip)?), host),
         None => (None, rest),
     };
@@ -39,7 +41,9 @@ fn short(text: &str) -> Option<Vec<Port>> {
 fn long(item: &Value<'_>) -> Option<Vec<Port>> {
     const PUBLISHED: &str = "the port on the host, such as `8080`";
     let section = item.section("a port");
-    let target = section.parsed("target", "the container's port, such as `5432`", range);
+    let target = section.parsed("target", "the container's port, such as `5432`", |text| {
+        range(text).filter(|target| target.len() == 1)
+    });
     let published = section.parsed("published", PUBLISHED, range);
     let ip = section.parsed("host_ip", "an IP address", address);
     let protocol = section
@@ -132,6 +136,7 @@ mod tests {
             "70000:80",
             "8000-8002:80",
             "9-8:9-8",
+            "::1:80:80",
         ] {
             assert_eq!(short(text), None, "{text}");
         }

@@ -16,7 +16,8 @@ pub(crate) fn is_off(context: &Context<'_>, service: &Section<'_>) -> bool {
         asked
             .split(',')
             .map(str::trim)
-            .any(|asked| asked == "*" || asked == profile)
+            // An empty variable asks for nothing, not for the profile without a name.
+            .any(|asked| asked == "*" || !asked.is_empty() && asked == profile)
     };
     !profiles.is_empty() && !profiles.iter().any(is_asked)
 }

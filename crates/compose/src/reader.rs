@@ -21,6 +21,16 @@ const UNFILLED: &str = "CHANGE_ME";
 /// In the model that is to be shown, what stands for a value of the environment file.
 pub(crate) const MASK: &str = "***";
 
+/// The keys behind which nothing may stand, as for Compose.
+const MAY_BE_NOTHING: [&str; 6] = [
+    "command",
+    "entrypoint",
+    "networks",
+    "volumes",
+    "services",
+    "x-togather",
+];
+
 /// What is read, and what was found wrong with it so far.
 pub(crate) struct Context<'a> {
     pub(crate) source: &'a Source<'a>,
@@ -190,12 +200,32 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether YAML takes a text for a number or boolean that Compose then writes differently.
+    /// Whether YAML takes a text for a number, boolean or date that Compose then writes differently.
     pub(crate) fn is_rewritten(&self) -> bool {
         match &self.node.kind {
-            Kind::Scalar { text, plain: true } => crate::values::is_rewritten(text),
+            Kind::Scalar { text, plain: true } => crate::scalars::is_rewritten(text),
             Kind::Scalar { .. } | Kind::Nothing | Kind::List(_) | Kind::Map(_) => false,
         }
+    }
+
+    /// Notes it where Compose asks for a text, and YAML takes what stands here for something else.
+    pub(crate) fn must_be_text(&self) -> &Self {
+        if let Kind::Scalar { text, plain: true } = &self.node.kind
+            && crate::scalars::is_no_text(text)
+        {
+            self.wrong(
+                "YAML takes this for a number, a boolean or a date, and a text is expected; put it in quotes",
+            );
+        }
+        self
+    }
+
+    /// Notes it where Compose asks for a number, and a text stands here.
+    pub(crate) fn must_be_number(&self) -> &Self {
+        if matches!(self.node.kind, Kind::Scalar { plain: false, .. }) {
+            self.wrong("a number is expected; write it without quotes");
+        }
+        self
     }
 
     /// A text with its values filled in.
@@ -335,7 +365,15 @@ impl<'a> Value<'a> {
     /// The texts of a list.
     pub(crate) fn texts(&self) -> Vec<String> {
         let items = self.items("a list of texts");
-        items.iter().filter_map(Self::text).collect()
+        let mut texts = Vec::with_capacity(items.len());
+        for item in items {
+            match item.must_be_text().text() {
+                // What is there twice is there once, as for Compose.
+                Some(text) if texts.contains(&text) => {}
+                text => texts.extend(text),
+            }
+        }
+        texts
     }
 
     /// The keys and values of a mapping.
@@ -400,6 +438,9 @@ impl<'a> Section<'a> {
         self.known.borrow_mut().insert(key);
         let entry = self.entries.get(key)?;
         let value = self.key(key, &entry.value, entry.line);
+        if value.is_nothing() && !MAY_BE_NOTHING.contains(&key) {
+            value.wrong("nothing stands after this key; remove it, or give it a value");
+        }
         (!value.is_nothing()).then_some(value)
     }
 
@@ -430,7 +471,17 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn text(&self, key: &'static str) -> Option<String> {
-        self.get(key)?.text()
+        self.get(key)?.must_be_text().text()
+    }
+
+    /// The same, in one of the notations that are texts for Compose.
+    pub(crate) fn parsed_text<T>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.get(key)?.must_be_text().parsed(expected, parse)
     }
 
     pub(crate) fn parsed<T>(

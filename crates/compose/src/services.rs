@@ -44,7 +44,7 @@ pub(crate) fn service<'a>(
     let mounts = mounts(&section, &declared.volumes);
     let joined = joined(&section, &declared.networks);
     let ports = section.get("ports").map(|list| ports(&list));
-    let span = |key| section.parsed(key, DURATION, duration);
+    let span = |key| section.parsed_text(key, DURATION, duration);
     let bytes = |key| section.parsed(key, SIZE, size);
     let on = |key| section.parsed(key, SWITCH, switch);
     let service = Service {
@@ -61,7 +61,7 @@ pub(crate) fn service<'a>(
         depends_on: dependencies(&section, declared),
         healthcheck: section.get("healthcheck").map(|value| healthcheck(&value)),
         restart: section
-            .parsed("restart", values::RESTART, values::restart)
+            .parsed_text("restart", values::RESTART, values::restart)
             .unwrap_or_default(),
         shm_size: bytes("shm_size"),
         mem_limit: bytes("mem_limit"),
@@ -75,10 +75,10 @@ pub(crate) fn service<'a>(
         read_only: on("read_only").unwrap_or(false),
         cap_add: section.texts("cap_add"),
         cap_drop: section.texts("cap_drop"),
-        security_opt: section.texts("security_opt"),
+        security_opt: security_opt(&section),
         extra_hosts: extra_hosts(&section),
         init: on("init"),
-        container_name: section.parsed(
+        container_name: section.parsed_text(
             "container_name",
             values::CONTAINER_NAME,
             values::container_name,
@@ -88,13 +88,13 @@ pub(crate) fn service<'a>(
         pids_limit: section.get("pids_limit").and_then(|value| limit(&value)),
         // Empty, as `${PLATFORM:-}` is where nobody sets it: Docker's own choice, as in Compose.
         platform: section
-            .parsed("platform", values::PLATFORM, |text| match text {
+            .parsed_text("platform", values::PLATFORM, |text| match text {
                 "" => Some(None),
                 text => values::platform(text).map(Some),
             })
             .flatten(),
         pull_policy: section
-            .parsed("pull_policy", values::PULL_POLICY, values::pull_policy)
+            .parsed_text("pull_policy", values::PULL_POLICY, values::pull_policy)
             .unwrap_or_default(),
     };
     if !section.value().context.masked {
@@ -112,7 +112,7 @@ pub(crate) fn service<'a>(
 
 /// The app's image comes with its release, so what stands in the file is for Compose alone.
 fn image(value: &Value<'_>, is_app: bool) -> Option<String> {
-    let text = value.text()?;
+    let text = value.must_be_text().text()?;
     if !is_app && let Err(error) = text.parse::<ImageReference>() {
         match value.as_written() {
             Some(written) if written == text => value.wrong(error.to_string()),
@@ -129,13 +129,39 @@ fn image(value: &Value<'_>, is_app: bool) -> Option<String> {
 fn command(value: &Value<'_>) -> Option<Vec<String>> {
     if !value.is_text() {
         let items = value.items("a text or a list of texts");
-        return Some(items.iter().filter_map(Value::private_text).collect());
+        return Some(words_of(&items));
     }
-    match words::split(&value.private_text()?) {
+    match words::split(&value.must_be_text().private_text()?) {
         Ok(words) => Some(words),
         Err(error) => {
             value.wrong(error.to_string());
             None
+        }
+    }
+}
+
+fn words_of(items: &[Value<'_>]) -> Vec<String> {
+    let words = items.iter().map(Value::must_be_text);
+    words.filter_map(Value::private_text).collect()
+}
+
+fn security_opt(service: &Section<'_>) -> Vec<String> {
+    let Some(value) = service.get("security_opt") else {
+        return Vec::new();
+    };
+    once_each(&value.items("a list of texts"));
+    value.texts()
+}
+
+/// Notes what stands in a list twice, where Compose does not take that.
+fn once_each(items: &[Value<'_>]) {
+    let mut seen = BTreeSet::new();
+    for item in items {
+        if item
+            .as_written()
+            .is_some_and(|written| !seen.insert(written))
+        {
+            item.wrong("stands in this list twice");
         }
     }
 }
@@ -149,6 +175,9 @@ fn dependencies(service: &Section<'_>, declared: &Declared) -> BTreeSet<String> 
         entries
             .filter(|(name, entry)| {
                 let section = entry.section("a mapping with `condition`");
+                if !section.has("condition") {
+                    entry.wrong("the key `condition` is missing: `service_started` or `service_healthy`");
+                }
                 // Every base service is up before the next is started, so both conditions hold.
                 section.parsed(
                     "condition",
@@ -159,13 +188,15 @@ fn dependencies(service: &Section<'_>, declared: &Declared) -> BTreeSet<String> 
                 // What it is for, a dependency that is replaced, the agent never does.
                 section.parsed("restart", SWITCH, switch);
                 section.finish();
-                required || declared.services.contains(name)
+                required || !declared.off.contains(name)
             })
             .collect()
     } else {
-        let items = value.items("a list or a mapping").into_iter();
+        let items = value.items("a list or a mapping");
+        once_each(&items);
         items
-            .filter_map(|item| Some((item.text()?, item)))
+            .into_iter()
+            .filter_map(|item| Some((item.must_be_text().text()?, item)))
             .collect::<Vec<_>>()
     };
     let known = named.into_iter().filter_map(|(name, at)| {
@@ -186,7 +217,7 @@ fn dependencies(service: &Section<'_>, declared: &Declared) -> BTreeSet<String> 
 
 fn healthcheck(value: &Value<'_>) -> Healthcheck {
     let section = value.section("a mapping with `test`");
-    let span = |key| section.parsed(key, DURATION, duration);
+    let span = |key| section.parsed_text(key, DURATION, duration);
     let mut check = Healthcheck {
         test: section.get("test").and_then(|test| health_test(&test)),
         interval: span("interval"),
@@ -207,10 +238,11 @@ fn healthcheck(value: &Value<'_>) -> Healthcheck {
 /// A list in Docker's words, or one text for the container's shell.
 fn health_test(value: &Value<'_>) -> Option<Vec<String>> {
     if value.is_text() {
-        return Some(vec!["CMD-SHELL".into(), value.private_text()?]);
+        let text = value.must_be_text().private_text()?;
+        return Some(vec!["CMD-SHELL".into(), text]);
     }
     let items = value.items("a text or a list of texts");
-    let words: Vec<_> = items.iter().filter_map(Value::private_text).collect();
+    let words = words_of(&items);
     let fits = match words.first().map(String::as_str) {
         Some("NONE") => words.len() == 1,
         Some("CMD-SHELL") => words.len() == 2,
@@ -279,15 +311,27 @@ fn extra_hosts(service: &Section<'_>) -> Vec<String> {
     };
     if value.is_map() {
         let entries = value.entries("a list or a mapping").into_iter();
-        let hosts = entries.filter_map(|(name, address)| {
-            let address = address.parsed("an address", |text| Some(unbracketed(text)))?;
-            Some(format!("{name}:{address}"))
+        let hosts = entries.flat_map(|(name, value)| {
+            let addresses = if value.is_text() || value.is_nothing() {
+                vec![value.clone()]
+            } else {
+                value.items("an address, or a list of them")
+            };
+            let hosts = addresses.into_iter().filter_map(|address| {
+                let address = address.must_be_text().text()?;
+                Some(format!("{name}:{}", unbracketed(&address)))
+            });
+            if name.is_empty() {
+                value.wrong("an address is here, and no name for it");
+            }
+            hosts.collect::<Vec<_>>()
         });
         return hosts.collect();
     }
     let items = value.items("a list or a mapping");
+    once_each(&items);
     let hosts = items.iter().filter_map(|item| {
-        item.parsed(EXPECTED, |text| {
+        item.must_be_text().parsed(EXPECTED, |text| {
             // A `=` comes before the colons of an IPv6 address.
             let split = text.split_once('=').or_else(|| text.split_once(':'));
             let (name, address) = split.filter(|(name, _)| !name.is_empty())?;

@@ -13,11 +13,10 @@ pub(crate) fn size(text: &str) -> Option<i64> {
     let text = text.trim().to_ascii_lowercase();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.get(digits.len()..)?;
-    let unit = unit.strip_suffix('b').unwrap_or(unit);
-    let unit = unit
-        .strip_suffix('i')
-        .filter(|unit| !unit.is_empty())
-        .unwrap_or(unit);
+    let unit = match unit.strip_suffix("ib") {
+        Some(unit) if !unit.is_empty() => unit,
+        Some(_) | None => unit.strip_suffix('b').unwrap_or(unit),
+    };
     let shift = match unit {
         "" => 0,
         "k" => 10,
@@ -28,6 +27,11 @@ pub(crate) fn size(text: &str) -> Option<i64> {
         _ => return None,
     };
     let (whole, fraction) = split_number(digits.trim_end())?;
+    // YAML takes `1.5` for a number, and Compose then takes it for nothing.
+    let octal = digits.len() > 1 && digits.starts_with('0');
+    if shift == 0 && (digits.contains('.') || octal) {
+        return None;
+    }
     let whole = whole.checked_mul(1 << shift)?;
     whole.checked_add(part_of(1 << shift, fraction)?)
 }
@@ -51,7 +55,11 @@ fn part_of(whole: i64, fraction: &str) -> Option<i64> {
 pub(crate) const DURATION: &str = "a span of time such as `30s` or `1m30s`";
 
 pub(crate) fn duration(text: &str) -> Option<Duration> {
-    togather_model::span::parse(text.trim())
+    // Others have blanks between its parts.
+    let one_word = !text.contains(char::is_whitespace);
+    one_word
+        .then(|| togather_model::span::parse(text))
+        .flatten()
 }
 
 pub(crate) const CPUS: &str = "a number of CPUs such as `2` or `0.5`";
@@ -59,20 +67,28 @@ pub(crate) const CPUS: &str = "a number of CPUs such as `2` or `0.5`";
 /// Billionths of one CPU.
 pub(crate) fn nano_cpus(text: &str) -> Option<i64> {
     const ONE: i64 = 1_000_000_000;
-    let (whole, fraction) = split_number(text.trim())?;
+    let (whole, fraction) = split_number(text)?;
     whole.checked_mul(ONE)?.checked_add(part_of(ONE, fraction)?)
 }
 
 pub(crate) const SWITCH: &str = "`true` or `false`";
 
 pub(crate) fn switch(text: &str) -> Option<bool> {
-    text.trim().to_ascii_lowercase().parse().ok()
+    // As Compose reads them: YAML's older words, too.
+    match &*text.to_ascii_lowercase() {
+        "true" | "yes" | "y" | "on" => Some(true),
+        "false" | "no" | "n" | "off" => Some(false),
+        _ => None,
+    }
 }
 
 pub(crate) const NUMBER: &str = "a whole number";
 
+/// In digits. With a zero in front it would be octal for some readers.
 pub(crate) fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
-    text.trim().parse().ok()
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let odd = digits.starts_with('+') || digits.len() > 1 && digits.starts_with('0');
+    (!odd).then(|| text.parse().ok()).flatten()
 }
 
 pub(crate) const RESTART: &str =
@@ -80,8 +96,8 @@ pub(crate) const RESTART: &str =
 
 pub(crate) fn restart(text: &str) -> Option<Restart> {
     Some(match text {
-        // YAML 1.1 reads a bare `no` as a boolean, so files have it quoted, bare, or as `false`.
-        "no" | "false" => Restart::No,
+        // Empty, as `${RESTART:-}` is where nobody sets it.
+        "no" | "" => Restart::No,
         "always" => Restart::Always,
         "unless-stopped" => Restart::UnlessStopped,
         "on-failure" => Restart::OnFailure { retries: 0 },
@@ -138,51 +154,6 @@ pub(crate) fn platform(text: &str) -> Option<String> {
     fits.then(|| text.to_owned())
 }
 
-/// Whether Compose makes another text of this one that stands without quotes, because YAML takes it
-/// for a number or a boolean: `010` becomes `8`, `1.10` becomes `1.1`, `True` becomes `true`.
-pub(crate) fn is_rewritten(text: &str) -> bool {
-    let unsigned = text.trim_start_matches(['+', '-']);
-    if matches!(text, "True" | "TRUE" | "False" | "FALSE")
-        || matches!(unsigned.to_ascii_lowercase().as_str(), ".inf" | ".nan")
-    {
-        return true;
-    }
-    let based = ["0x", "0X", "0o", "0O", "0b", "0B"]
-        .iter()
-        .find_map(|prefix| unsigned.strip_prefix(prefix));
-    if let Some(digits) = based {
-        return !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit() || b == b'_');
-    }
-    is_a_number(&unsigned.replace('_', ""))
-        && unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && !is_canonical(text)
-}
-
-/// Digits, perhaps a point and an exponent.
-fn is_a_number(text: &str) -> bool {
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-    let only_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    let is_there = !whole.is_empty() || !fraction.is_empty();
-    is_there && !exponent.is_empty() && [whole, fraction, exponent].into_iter().all(only_digits)
-}
-
-/// Whether this number is written as Compose writes it.
-fn is_canonical(text: &str) -> bool {
-    let unsigned = text.strip_prefix('-').unwrap_or(text);
-    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "1"));
-    let only_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    only_digits(whole)
-        && only_digits(fraction)
-        && (whole == "0" || !whole.starts_with('0'))
-        && !fraction.ends_with('0')
-        // Beyond these a number loses digits, or gets an exponent.
-        && whole.len() + fraction.len() <= 15
-        && !(text.starts_with('-') && unsigned == "0")
-        && !unsigned.starts_with("0.0000")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,7 +170,18 @@ mod tests {
         ] {
             assert_eq!(size(text), Some(bytes), "{text}");
         }
-        for text in ["", "m", "-1", "64 apples", "9999999999g", "1i", "1.g.5"] {
+        for text in [
+            "",
+            "m",
+            "-1",
+            "64 apples",
+            "9999999999g",
+            "1i",
+            "1.g.5",
+            "1.5",
+            "010",
+            "1mi",
+        ] {
             assert_eq!(size(text), None, "{text}");
         }
     }
@@ -209,7 +191,7 @@ mod tests {
         assert_eq!(duration("1m30s"), Some(Duration::from_secs(90)));
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(duration("1d"), Some(Duration::from_hours(24)));
-        for text in ["", "30", "-5s", "soon"] {
+        for text in ["", "30", "-5s", "soon", "5 s", "1m 30s"] {
             assert_eq!(duration(text), None, "{text}");
         }
     }
@@ -230,7 +212,23 @@ mod tests {
             restart("on-failure:3"),
             Some(Restart::OnFailure { retries: 3 })
         );
-        assert_eq!(restart("sometimes"), None);
+        assert_eq!(restart(""), Some(Restart::No));
+        for text in ["sometimes", "false", "always:3", "No"] {
+            assert_eq!(restart(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn switches_are_yamls_words_of_any_age() {
+        for text in ["true", "YES", "on", "y", "True"] {
+            assert_eq!(switch(text), Some(true), "{text}");
+        }
+        for text in ["false", "No", "off", "n"] {
+            assert_eq!(switch(text), Some(false), "{text}");
+        }
+        for text in ["", "1", " true", "maybe"] {
+            assert_eq!(switch(text), None, "{text}");
+        }
     }
 
     #[test]
@@ -239,59 +237,5 @@ mod tests {
         assert!(container_name("-a").is_none() && container_name("a/b").is_none());
         assert!(platform("linux/arm64/v8").is_some() && platform("linux//x").is_none());
         assert!(project("togather_2").is_some() && project("A B").is_none());
-    }
-
-    #[test]
-    fn what_compose_would_write_differently_is_known() {
-        for text in [
-            "010",
-            "0644",
-            "1_000",
-            "+5",
-            "0x10",
-            "0o17",
-            "0b1",
-            "1.0",
-            "1.10",
-            "1e3",
-            ".5",
-            "5.",
-            "True",
-            "FALSE",
-            ".inf",
-            "-0",
-            "08",
-            "0.00001",
-            "12345678901234567890",
-            "-.5",
-        ] {
-            assert!(is_rewritten(text), "{text}");
-        }
-        for text in [
-            "0",
-            "8080",
-            "-5",
-            "1.5",
-            "0.25",
-            "true",
-            "false",
-            "",
-            "a",
-            "1.2.3",
-            "10m",
-            "0x",
-            "2026-11-25",
-            "e3",
-            "1e",
-            "_1",
-            "yes",
-            "127.0.0.1",
-            "v1.0",
-            "-",
-            ".",
-            "+",
-        ] {
-            assert!(!is_rewritten(text), "{text}");
-        }
     }
 }

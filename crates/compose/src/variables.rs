@@ -14,7 +14,7 @@ use crate::{
     values::{NUMBER, SWITCH, number, switch},
 };
 
-const QUOTE_IT: &str = "YAML takes this for a number or a boolean, and Compose makes another text of it; put it in quotes to keep it as it is written";
+const QUOTE_IT: &str = "YAML takes this for a number, a boolean or a date, and Compose makes another text of it; put it in quotes to keep it as it is written";
 
 type Variables = BTreeMap<String, String>;
 
@@ -27,10 +27,7 @@ type Pair<'a> = (String, Result<String, Value<'a>>);
 /// What the container finds in its environment. Where the same name is in several places,
 /// `environment` wins over `env_file`, and a later file over an earlier one.
 pub(crate) fn environment(service: &Section<'_>, is_app: bool) -> Variables {
-    let mut variables = Variables::new();
-    if let Some(files) = service.get("env_file") {
-        env_files(&files, &mut variables);
-    }
+    let mut given = Variables::new();
     if let Some(value) = service.get("environment") {
         let value = value.that_knows_later(is_app);
         let fill = if is_app {
@@ -40,9 +37,14 @@ pub(crate) fn environment(service: &Section<'_>, is_app: bool) -> Variables {
         };
         for (name, text) in pairs(&value, "`NAME=value`, or `NAME` alone", fill) {
             let value = text.or_else(|entry| inherited(&entry, &name));
-            variables.extend(value.ok().map(|value| (name, value)));
+            given.extend(value.ok().map(|value| (name, value)));
         }
     }
+    let mut variables = Variables::new();
+    if let Some(files) = service.get("env_file") {
+        env_files(&files, &given, &mut variables);
+    }
+    variables.extend(given);
     variables
 }
 
@@ -72,6 +74,9 @@ pub(crate) fn options(value: &Value<'_>) -> Variables {
     let entries = value.entries("a mapping of names to texts");
     let options = entries.into_iter().filter_map(|(name, value)| {
         check_rewritten(&value);
+        if matches!(value.as_written(), Some("true" | "false")) {
+            value.must_be_text();
+        }
         Some((name, value.private_text()?))
     });
     options.collect()
@@ -105,7 +110,7 @@ fn pairs<'a>(value: &Value<'a>, expected: &str, fill: Fill<'a>) -> Vec<Pair<'a>>
 
 /// `NAME=value`, or a name alone.
 fn pair<'a>(item: Value<'a>, expected: &str, fill: Fill<'a>) -> Option<Pair<'a>> {
-    let written = item.written(expected)?;
+    let written = item.must_be_text().written(expected)?;
     let (name, text) = match written.split_once('=') {
         // The value may be an address, so it is filled in by itself.
         Some((name, value)) if !name.contains('$') => {
@@ -129,14 +134,15 @@ fn pair<'a>(item: Value<'a>, expected: &str, fill: Fill<'a>) -> Option<Pair<'a>>
     Some((name, text.ok_or(item)))
 }
 
-fn env_files(files: &Value<'_>, variables: &mut Variables) {
+/// `given` is what `environment` says.
+fn env_files(files: &Value<'_>, given: &Variables, variables: &mut Variables) {
     const EXPECTED: &str = "a path, or a list of paths";
     if files.is_text() {
-        return env_file(files, true, variables);
+        return env_file(files, true, given, variables);
     }
     for item in files.items(EXPECTED) {
         if !item.is_map() {
-            env_file(&item, true, variables);
+            env_file(&item, true, given, variables);
             continue;
         }
         let section = item.section("a mapping with `path`");
@@ -147,15 +153,16 @@ fn env_files(files: &Value<'_>, variables: &mut Variables) {
             |_| None::<()>,
         );
         match section.get("path") {
-            Some(path) => env_file(&path, required, variables),
+            Some(path) => env_file(&path, required, given, variables),
             None => section.missing("path", "the key is missing: the file's path"),
         }
         section.finish();
     }
 }
 
-fn env_file(file: &Value<'_>, required: bool, variables: &mut Variables) {
-    let path = file.text().and_then(|text| resolve(file, &text));
+fn env_file(file: &Value<'_>, required: bool, given: &Variables, variables: &mut Variables) {
+    let path = file.must_be_text().text();
+    let path = path.and_then(|text| resolve(file, &text));
     let Some(path) = path.map(PathBuf::from) else {
         return;
     };
@@ -166,10 +173,11 @@ fn env_file(file: &Value<'_>, required: bool, variables: &mut Variables) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !required => return,
         Err(error) => return file.wrong(format!("cannot read `{shown}`: {error}")),
     };
-    let known = variables.clone();
+    let before = variables.clone();
+    // As Compose looks a name up: what the file sets itself comes last.
     let outside = |name: &str| {
-        let before = known.get(name).cloned();
-        before.or_else(|| file.context.value_of(name).map(str::to_owned))
+        let found = file.context.value_of(name).map(str::to_owned);
+        found.or_else(|| given.get(name).or_else(|| before.get(name)).cloned())
     };
     match env::parse_with(&text, &outside) {
         Ok(read) => {

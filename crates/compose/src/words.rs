@@ -1,6 +1,6 @@
 //! A `command` or `entrypoint` that is one text, split into words as Compose splits it. That is not
-//! quite a shell's way: a backslash counts in double quotes before any character, `\n` and `\t` are a
-//! line break and a tab, and `#` begins no comment.
+//! quite a shell's way: a backslash counts in double quotes before any character, and `#` begins no
+//! comment.
 
 /// Why a text cannot be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,11 +28,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, WordsError> {
             (Some('\''), _) => word.get_or_insert_default().push(c),
             (_, '\\') => {
                 let escaped = characters.next().ok_or(WordsError::Escape)?;
-                word.get_or_insert_default().push(match escaped {
-                    'n' => '\n',
-                    't' => '\t',
-                    other => other,
-                });
+                word.get_or_insert_default().push(escaped);
             }
             (Some(_), _) => word.get_or_insert_default().push(c),
             (None, '\'' | '"') => {
@@ -69,7 +65,7 @@ mod tests {
                 &["sh", "-c", "echo 'a  b'", "c"],
             ),
             (r#"a"b c"d '' """#, &["ab cd", "", ""]),
-            (r"a\ b \t\n \x", &["a b", "\t\n", "x"]),
+            (r#"a\ b \t\n \x "a\nb""#, &["a b", "tn", "x", "anb"]),
             (r#""a\"b\\\q" 'a\b'"#, &[r#"a"b\q"#, r"a\b"]),
             ("run # not", &["run", "#", "not"]),
             (r#""a;b|c" '$(d)' "`e`""#, &["a;b|c", "$(d)", "`e`"]),

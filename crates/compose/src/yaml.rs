@@ -11,7 +11,7 @@ use std::{
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-use crate::problem::Problem;
+use crate::{problem::Problem, scalars::is_no_text};
 
 /// How deep nodes may stand in each other, those that aliases name included: far more than any file
 /// needs, and too little to exhaust the stack.
@@ -253,7 +253,10 @@ impl Builder {
                             line,
                             is_merge: false,
                         });
-                        self.wrong(line, "a key must be a text");
+                        self.wrong(
+                            line,
+                            "a key must be a text; put a number or boolean in quotes",
+                        );
                     }
                 },
                 Some(Key { is_merge: true, .. }) => merged.push(node),
@@ -315,6 +318,7 @@ fn sources(node: &Rc<Node>) -> &[Rc<Node>] {
 
 fn as_key(node: &Node, line: u64) -> Option<Key> {
     match &node.kind {
+        Kind::Scalar { text, plain: true } if is_no_text(text) => None,
         Kind::Scalar { text, plain } => Some(Key {
             text: text.clone(),
             line,

@@ -14,7 +14,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// What the files are made from, the same ones every time. Others: SEED=7 make peers.
+// What the files are made from, the same ones every time. Others: SEED=7 make peers; FILES=5000 for more
+// Compose files.
 var seed = uint64(20261125)
 
 func main() {
@@ -37,6 +38,8 @@ func main() {
 	switch os.Args[1] {
 	case "env":
 		different, err = compareEnv(ours)
+	case "files":
+		different, err = compareFiles(ours)
 	default:
 		err = fmt.Errorf("%q is nothing to compare", os.Args[1])
 	}
@@ -68,6 +71,7 @@ type question struct {
 // What our reader answers: what it took, or its problems.
 type answer struct {
 	Values   map[string]string `json:"values"`
+	Model    json.RawMessage   `json:"model"`
 	Problems []string          `json:"problems"`
 }
 
@@ -92,7 +96,7 @@ func startReader(program string) (*reader, error) {
 	return &reader{json.NewEncoder(in), json.NewDecoder(bufio.NewReader(out))}, command.Start()
 }
 
-func (r *reader) ask(q question) (answer, error) {
+func (r *reader) ask(q any) (answer, error) {
 	if err := r.in.Encode(q); err != nil {
 		return answer{}, err
 	}

@@ -16,10 +16,10 @@ type refusal struct {
 
 // tally counts what became of the files, and keeps what was taken differently.
 type tally struct {
-	refusals                 []refusal
-	same, both, ours, theirs int
-	kinds                    map[string]int
-	different                []string
+	refusals                        []refusal
+	same, both, ours, theirs, meant int
+	kinds                           map[string]int
+	different                       []string
 }
 
 func newTally(refusals []refusal) *tally {
@@ -90,6 +90,9 @@ func (t *tally) differ(text, format string, arguments ...any) {
 func (t *tally) print() {
 	fmt.Printf("taken alike %d, refused by both %d, refused by us alone %d, different %d\n",
 		t.same, t.both, t.ours, len(t.different))
+	if t.meant > 0 {
+		fmt.Printf("  taken by us alone: the app without an image, which its release brings: %d\n", t.meant)
+	}
 	for _, kind := range slices.Sorted(maps.Keys(t.kinds)) {
 		fmt.Printf("  refused by us: %s: %d\n", kind, t.kinds[kind])
 	}

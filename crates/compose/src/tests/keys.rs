@@ -51,7 +51,7 @@ fn sources_are_relative_to_the_file_or_the_agents_home() {
 fn volumes_in_their_long_form_mean_the_same() {
     let lines = "volumes:\n  - {type: bind, source: ./a, target: /a, read_only: true, bind: {selinux: z}}\n  \
          - {type: volume, source: data, target: /b, volume: {nocopy: true}}\n  \
-         - {type: tmpfs, target: /c, tmpfs: {size: 64m, mode: 1777}}\n  - data:/e";
+         - {type: tmpfs, target: /c, tmpfs: {size: 64m, mode: 0o1777}}\n  - data:/e";
     let text = format!("{}volumes: {{data: }}\n", with_db(lines));
     let service = load(&text).unwrap().base.remove(0);
     assert_eq!(
@@ -215,4 +215,145 @@ fn what_is_shown_of_the_whole_hides_secrets() {
         assert!(shown.contains(told), "{told}: {shown}");
     }
     assert!(Compose::resolved(&source("name: n\n", &environment)).is_err());
+}
+
+/// What `make peers` found to be taken otherwise than Compose takes it.
+#[test]
+fn names_are_looked_up_where_compose_looks_first() {
+    let environment = BTreeMap::from([("A".to_owned(), "node".to_owned())]);
+    let text = "name: n\nservices:\n  app:\n    env_file: [one.env, two.env]\n    environment: {B: given}\n";
+    let files = Source {
+        files: &|path| match path.to_str() {
+            Some("/etc/node/one.env") => Ok("A=one\nC=one\nX=$A-${B}\n".into()),
+            _ => Ok("A=two\nY=$A-$B-$C\n".into()),
+        },
+        ..source(text, &environment)
+    };
+    let read = load_from(&files).unwrap().app.environment;
+    // The node's environment file, then `environment`, then the files before, then the file itself.
+    assert_eq!((&*read["X"], &*read["Y"]), ("node-given", "node-given-one"));
+    assert_eq!((&*read["A"], &*read["B"]), ("two", "given"));
+}
+
+#[test]
+fn the_last_of_two_ways_to_mount_counts() {
+    let mounts = |written: &str| db(&format!("volumes: ['{written}']")).mounts.remove(0);
+    assert_eq!(mounts("/a:/b:ro,rw"), "/a:/b");
+    assert_eq!(mounts("/a:/b:rw,ro"), "/a:/b:ro");
+}
+
+#[test]
+fn two_names_of_one_network_share_their_aliases() {
+    let text = "name: n\nservices:\n  app:\n    networks:\n      a: {aliases: [x]}\n      b: {aliases: [y]}\n\
+                networks: {a: {name: same}, b: {name: same}}\n";
+    let app = load(text).unwrap().app;
+    assert_eq!(app.networks, ["same"]);
+    assert_eq!(app.aliases["same"], ["x", "y"]);
+}
+
+#[test]
+fn a_host_may_have_several_addresses() {
+    let hosts = db("extra_hosts: {a: [10.0.0.1, '::1'], b: 10.0.0.2}").extra_hosts;
+    assert_eq!(hosts, ["a:10.0.0.1", "a:::1", "b:10.0.0.2"]);
+}
+
+#[test]
+fn what_is_there_twice_is_there_once_or_refused_as_by_compose() {
+    assert_eq!(db("cap_add: [A, B, A]").cap_add, ["A", "B"]);
+    for list in [
+        "security_opt: [a, a]",
+        "extra_hosts: ['a:1', 'a:1']",
+        "networks: [default, default]",
+    ] {
+        let error = refused(list);
+        assert!(error.contains("twice"), "{list}: {error}");
+    }
+}
+
+#[test]
+fn an_empty_profile_is_not_asked_for_by_an_empty_variable() {
+    let environment = BTreeMap::from([("COMPOSE_PROFILES".to_owned(), String::new())]);
+    let text = with_db("profiles: ['']");
+    let compose = load_from(&source(&text, &environment)).unwrap();
+    assert!(compose.base.is_empty());
+}
+
+#[test]
+fn where_compose_wants_a_text_a_number_is_refused() {
+    for lines in [
+        "command: [a, 5]",
+        "command: true",
+        "user: 1000",
+        "hostname: 5",
+        "restart: false",
+        "labels: [5]",
+        "stop_grace_period: 5",
+        "healthcheck: {test: true}",
+        "healthcheck: {test: [CMD, 2026-11-25]}",
+        "networks: [5]",
+    ] {
+        let error = refused(lines);
+        assert!(
+            error.contains("YAML takes this for a number"),
+            "{lines}: {error}"
+        );
+    }
+    for lines in ["labels: {5: a}", "logging: {options: {a: true}}"] {
+        assert!(refused(lines).contains("quotes"), "{lines}");
+    }
+    assert_eq!(
+        db("command: ['5', \"true\", a5]").command.unwrap(),
+        ["5", "true", "a5"]
+    );
+    let error = refused("volumes: [{type: tmpfs, target: /a, tmpfs: {mode: '0755'}}]");
+    assert!(error.contains("without quotes"), "{error}");
+}
+
+#[test]
+fn a_key_with_nothing_behind_it_is_refused_as_by_compose() {
+    for key in [
+        "restart",
+        "environment",
+        "tmpfs",
+        "healthcheck",
+        "depends_on",
+        "init",
+    ] {
+        let error = refused(&format!("{key}:"));
+        assert!(
+            error.contains("nothing stands after this key"),
+            "{key}: {error}"
+        );
+    }
+    assert_eq!(db("command:").command, None);
+    assert!(!db("networks:").networks.is_empty());
+}
+
+#[test]
+fn names_that_compose_does_not_take_are_refused() {
+    let error =
+        load("name: n\nservices: {app: {}, 'a b': {image: a}}\nnetworks: {'b\u{e4}ck': }\n")
+            .unwrap_err()
+            .to_string();
+    assert_eq!(error.matches("a name has letters").count(), 2, "{error}");
+}
+
+#[test]
+fn the_app_does_not_wait_for_itself() {
+    let error = load("name: n\nservices: {app: {depends_on: [app]}}\n").unwrap_err();
+    assert!(
+        error.to_string().contains("cannot wait for itself"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_dependency_that_may_be_missing_must_be_declared_all_the_same() {
+    let one = "depends_on: {gone: {condition: service_started, required: false}}";
+    assert!(refused(one).contains("there is no service `gone`"));
+    let text = format!(
+        "{}  off: {{image: a, profiles: [x]}}\n",
+        with_db("depends_on: {off: {condition: service_started, required: false}}")
+    );
+    assert!(load(&text).unwrap().base[0].depends_on.is_empty());
 }

@@ -76,7 +76,7 @@ fn each_mistake_names_its_key_and_what_was_expected() {
         ),
         (
             "name: t\nservices:\n  app: {environment: {A: 010}}\n",
-            "YAML takes this for a number or a boolean, and Compose makes another text of it; put it in quotes",
+            "YAML takes this for a number, a boolean or a date, and Compose makes another text of it; put it in quotes",
         ),
         (
             "name: t\nservices:\n  app: {}\n  db: {image: a, ports: ['8081:80']}\n",
