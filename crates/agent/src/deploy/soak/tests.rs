@@ -125,6 +125,25 @@ async fn one_page_in_five_is_taken_back_within_fifteen_seconds() {
     }
 }
 
+/// However the counts of the soak fall.
+#[tokio::test]
+async fn three_pages_leave_enough_to_notice_that_whenever_it_begins() {
+    for failing_from in 10..45 {
+        let time = Time::new();
+        let mut app = App::new(&time);
+        app.counted = Box::new(move |age| at_fifty_a_second(age, failing_from));
+        let begun = crate::health::Clock::now(&time);
+        let (watched, _) = deploy_with(app, 60, MOST_PAGES).await;
+        let complaint = watched.unwrap_err();
+        let found = crate::health::Clock::now(&time).duration_since(begun);
+        let late = found.saturating_sub(Duration::from_secs(failing_from));
+        assert!(
+            late <= Duration::from_secs(15),
+            "{failing_from}: {late:?}: {complaint}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn who_is_not_ready_any_more_is_noticed_at_once() {
     let time = Time::new();
