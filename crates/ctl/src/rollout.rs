@@ -9,6 +9,7 @@ pub mod fetch;
 pub mod leases;
 pub mod news;
 mod order;
+mod patience;
 pub mod standing;
 pub mod stored;
 pub mod summary;
@@ -18,7 +19,7 @@ pub mod taken_up;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use togather_model::{
     OperationKind,
     rollout::{Ending, Next, Progress, Rollout, Unreachable, next},
@@ -35,7 +36,7 @@ use self::{
 };
 use crate::{
     client::{Archive, Client, Wanted},
-    error::{Error, Result},
+    error::{Error, Kind, Result},
 };
 
 /// A rollout or rollback that was decided on.
@@ -60,26 +61,42 @@ pub struct Course<'a> {
     pub news: &'a dyn Reporter,
 }
 
-/// Carries a rollout out, from wherever its nodes are, to its end.
+/// Carries a rollout out, from wherever its nodes are, to its end. `None`: it was interrupted, and can be
+/// gone on with.
 ///
 /// # Errors
-/// A node is held by somebody else, or the rollout was taken over. That a node failed is no error
-/// here: the summary says so.
-pub async fn carry_out(course: &Course<'_>, mut standings: Standings) -> Result<Summary> {
+/// A node is held by somebody else, the rollout was taken over, or it was interrupted before any node was
+/// touched. That a node failed is no error here: the summary says so.
+pub async fn carry_out(
+    course: &Course<'_>,
+    mut standings: Standings,
+    interrupted: impl Future<Output = ()>,
+) -> Result<Option<Summary>> {
+    tokio::pin!(interrupted);
     let leases = Leases::take(course, &standings).await?;
     course.news.tell(&News::Started {
         rollout: course.rollout.id,
         version: &course.rollout.version,
         nodes: &course.rollout.nodes,
     });
-    if let Err(error) = course.prefetch(&leases, &mut standings).await {
+    let prefetched = tokio::select! {
+        prefetched = course.prefetch(&leases, &mut standings) => prefetched,
+        () = &mut interrupted => Err(Error::new(Kind::Interrupted, INTERRUPTED)),
+    };
+    if let Err(error) = prefetched {
         // No node was touched: a rollout that never began is not to be found as one that has not
         // ended.
         let ending = (!course.taken_up).then_some(ABORTED);
         leases.give_back(ending).await;
-        return Err(error);
+        return match error.kind {
+            Kind::Interrupted if course.taken_up => Ok(None),
+            _ => Err(error),
+        };
     }
-    let walked = course.walk(&leases, &mut standings).await;
+    let walked = tokio::select! {
+        walked = course.walk(&leases, &mut standings) => walked,
+        () = &mut interrupted => return Ok(None),
+    };
     let ending = walked.as_ref().ok().map(|ending| ending.as_str());
     for (node, error) in leases.give_back(ending).await {
         course.news.tell(&News::Warning {
@@ -87,8 +104,11 @@ pub async fn carry_out(course: &Course<'_>, mut standings: Standings) -> Result<
             message: format!("its lease ends by itself within a minute: {error}"),
         });
     }
-    Ok(Summary::of(course, walked?, standings).await)
+    Ok(Some(Summary::of(course, walked?, standings).await))
 }
+
+/// What is said of an interruption while the nodes get the image.
+const INTERRUPTED: &str = "interrupted: no node was touched, and the rollout has ended; run the command again to begin anew";
 
 impl Course<'_> {
     /// One step after the other, each decided from how far the nodes are.
@@ -111,39 +131,60 @@ impl Course<'_> {
         }
     }
 
-    /// Brings the image to every node that is to be begun, side by side.
+    /// Brings the image to every node that is to be begun, side by side, if one is to be begun at all: a
+    /// rollout that takes nodes back or has come to its end needs no image. Ends at the first node that
+    /// does not get it; what is under way on the others goes on there.
     async fn prefetch(&self, leases: &Leases, standings: &mut Standings) -> Result<()> {
         let Wanted::Release(release) = &self.wanted else {
             return Ok(());
         };
+        let goes_forward = match next(&self.rollout, &standings.progress()) {
+            Next::Deploy(_) | Next::Follow(_) => true,
+            Next::TakeBack(_) | Next::Finish(_) => false,
+        };
         let to_begin = |client: &&Client| {
             let progress = standings.of(client.name()).progress;
-            self.prefetch && progress == Progress::Pending
+            self.prefetch && goes_forward && progress == Progress::Pending
         };
         let nodes = self.clients.iter().filter(to_begin).map(|client| async {
             let brought = self.bring_image(client, release, leases).await;
             (client.name(), brought)
         });
-        let untouched = match self.taken_up {
-            true => "no further node was touched",
-            false => "no node was touched",
-        };
+        let mut nodes: FuturesUnordered<_> = nodes.collect();
         let mut errors = Vec::new();
-        for (node, brought) in join_all(nodes).await {
-            match brought {
-                Err(error)
-                    if error.is_unreachable() && self.rollout.unreachable == Unreachable::Skip =>
-                {
-                    leases.forget(node);
-                    standings.set(node, Standing::behind(error));
-                    let progress = Progress::Behind;
-                    self.news.tell(&News::NodeEnded { node, progress });
-                }
-                Err(error) => errors.push(error.next(untouched)),
-                Ok(()) => {}
+        // Once one has failed, only those are heard that have ended as well.
+        while let Some((node, brought)) = match errors.is_empty() {
+            true => nodes.next().await,
+            false => nodes.next().now_or_never().flatten(),
+        } {
+            if let Err(error) = brought {
+                errors.extend(self.has_no_image(node, error, leases, standings));
             }
         }
         Error::several(errors).map_or(Ok(()), Err)
+    }
+
+    /// Leaves a node behind that cannot be reached, where that is wanted; otherwise it is an error.
+    fn has_no_image<'a>(
+        &'a self,
+        node: &'a str,
+        error: Error,
+        leases: &Leases,
+        standings: &mut Standings,
+    ) -> Option<Error> {
+        if error.is_unreachable() && self.rollout.unreachable == Unreachable::Skip {
+            leases.forget(node);
+            standings.set(node, Standing::behind(error));
+            let progress = Progress::Behind;
+            self.news.tell(&News::NodeEnded { node, progress });
+            return None;
+        }
+        let why = error.to_string();
+        self.news.tell(&News::FetchFailed { node, why });
+        Some(error.next(match self.taken_up {
+            true => "no further node was touched",
+            false => "no node was touched",
+        }))
     }
 
     async fn bring_image(&self, client: &Client, release: &Bytes, leases: &Leases) -> Result<()> {

@@ -191,10 +191,8 @@ pub(super) async fn walk(
 ) -> Result<()> {
     // Installed before anything is ordered, so that no order goes out without it.
     let interrupted = interruption()?;
-    let summary = tokio::select! {
-        summary = Box::pin(carry_out(&course, standings)) => summary?,
-        () = interrupted => return Err(left_alone(context, &course)),
-    };
+    let summary = Box::pin(carry_out(&course, standings, interrupted)).await?;
+    let summary = summary.ok_or_else(|| left_alone(context, &course))?;
     context.ui.data(|| summary::text(&summary), &summary)?;
     summary
         .error(|rest| context.command(rest))

@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use tokio::time::Instant;
 
-use super::news::{News, Reporter};
+use super::{
+    news::{News, Reporter},
+    patience::Patience,
+};
 use crate::{
     client::{Client, Fetched, Told},
     error::{Error, Result},
 };
-
-/// The pause before a node that broke off, or could not be reached, is asked again.
-const PAUSE: Duration = Duration::from_millis(300);
 
 /// What came of it on one node.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ pub(super) async fn on(
     news: &dyn Reporter,
 ) -> Result<Option<Fetched>> {
     let node = client.name();
-    let (mut alive, mut lost) = (Instant::now(), false);
+    let mut patience = Patience::new(node, patience, news);
     loop {
         let broken = match client.fetch_image(release).await {
             Ok(None) => {
@@ -63,10 +62,7 @@ pub(super) async fn on(
             Ok(Some(mut fetch)) => loop {
                 match fetch.next().await {
                     Ok(Some(told)) => {
-                        alive = Instant::now();
-                        if std::mem::take(&mut lost) {
-                            news.tell(&News::NodeFound { node });
-                        }
+                        patience.heard();
                         match told {
                             Told::Going(progress) => {
                                 let progress = &progress;
@@ -89,13 +85,6 @@ pub(super) async fn on(
             },
             Err(error) => error,
         };
-        if !broken.is_unreachable() || alive.elapsed() >= patience {
-            return Err(broken);
-        }
-        if !std::mem::replace(&mut lost, true) {
-            let why = broken.to_string();
-            news.tell(&News::NodeLost { node, why });
-        }
-        tokio::time::sleep(PAUSE).await;
+        patience.bear(broken).await?;
     }
 }

@@ -54,6 +54,14 @@ pub enum News<'a> {
         #[serde(flatten)]
         image: &'a Fetched,
     },
+    /// A node does not get the image.
+    #[serde(rename = "rollout.image.failed")]
+    FetchFailed {
+        /// Its name.
+        node: &'a str,
+        /// Why.
+        why: String,
+    },
     /// A node cannot be reached at the moment; it is tried again.
     #[serde(rename = "rollout.node.lost")]
     NodeLost {

@@ -10,19 +10,16 @@ use togather_model::{
     rollout::{Rollout, operation_id},
 };
 use togather_proto::v1;
-use tokio::time::Instant;
 
-use super::news::{News, Reporter};
+use super::{
+    news::{News, Reporter},
+    patience::{PAUSE, Patience},
+    taken_up::MANY,
+};
 use crate::{
     client::{Client, Wanted},
     error::{Error, Result},
 };
-
-/// The pause before a node that broke off, or could not be reached, is asked again.
-const PAUSE: Duration = Duration::from_millis(300);
-
-/// The most operations of one rollout on one node that are asked for; each needs a human to go on.
-const MANY: u32 = 100;
 
 /// What was ordered, and how it ended.
 #[derive(Debug, Clone)]
@@ -143,21 +140,17 @@ impl Officer<'_> {
     }
 
     async fn watch(&self, id: Ulid, kind: OperationKind) -> Result<Ended> {
-        let (mut seen, mut alive, mut lost) = (0, Instant::now(), false);
+        let (mut seen, mut patience) = (0, self.patience());
         loop {
             let before = seen;
             let ending = self.attend(id, &mut seen).await;
             if seen > before {
-                (alive, lost) = (Instant::now(), false);
+                patience.renew();
             }
             match ending {
                 Ok(ending) => return Ok(Ended { kind, ending }),
-                Err(error) if error.is_unreachable() && alive.elapsed() < self.patience => {
-                    self.tell_lost(&error, &mut lost);
-                }
-                Err(error) => return Err(error),
+                Err(error) => patience.bear(error).await?,
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -195,31 +188,19 @@ impl Officer<'_> {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T>>,
     {
-        let begun = Instant::now();
-        let mut lost = false;
+        let mut patience = self.patience();
         loop {
             match call().await {
-                Err(error) if error.is_unreachable() && begun.elapsed() < self.patience => {
-                    self.tell_lost(&error, &mut lost);
+                Ok(answer) => {
+                    patience.heard();
+                    return Ok(answer);
                 }
-                answer => {
-                    if lost && answer.is_ok() {
-                        let node = self.client.name();
-                        self.news.tell(&News::NodeFound { node });
-                    }
-                    return answer;
-                }
+                Err(error) => patience.bear(error).await?,
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    fn tell_lost(&self, error: &Error, told: &mut bool) {
-        if !std::mem::replace(told, true) {
-            self.news.tell(&News::NodeLost {
-                node: self.client.name(),
-                why: error.to_string(),
-            });
-        }
+    fn patience(&self) -> Patience<'_> {
+        Patience::new(self.client.name(), self.patience, self.news)
     }
 }

@@ -17,8 +17,8 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The most operations of one rollout on one node that are asked for.
-const MANY: u32 = 100;
+/// The most operations of one rollout on one node that are asked for; each needs a human to go on.
+pub(super) const MANY: u32 = 100;
 
 /// The ending of a rollout that a human gave up.
 pub const ABORTED: &str = "aborted";

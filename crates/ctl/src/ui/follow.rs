@@ -92,6 +92,9 @@ pub(super) fn line(news: &News<'_>) -> Option<String> {
             true => format!("{node}: has the image already"),
             false => format!("{node}: has the image ({})", table::size(image.bytes)),
         },
+        News::FetchFailed { node, why } => {
+            format!("{node}: {} to get the image: {why}", red("failed"))
+        }
         News::NodeLost { node, why } => {
             format!("{node}: {} ({why}); trying again", yellow("lost"))
         }

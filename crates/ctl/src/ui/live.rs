@@ -103,7 +103,9 @@ impl Reporter for Live {
             }
             News::SendingImage { node, .. } => self.under_way(node, "sending the image"),
             News::Fetching { node, progress } => self.fetching(node, progress),
-            News::Fetched { node, .. } | News::NodeEnded { node, .. } => self.no_longer(node),
+            News::Fetched { node, .. }
+            | News::FetchFailed { node, .. }
+            | News::NodeEnded { node, .. } => self.no_longer(node),
             News::Started { .. }
             | News::NodeStarted { .. }
             | News::NodeLost { .. }

@@ -81,6 +81,65 @@ async fn a_resumed_rollout_goes_no_further_while_a_node_cannot_fetch_the_image()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_resume_takes_nodes_back_whether_or_not_the_others_get_the_image() {
+    let fleet = Fleet::of(3).await;
+    fleet.nodes[1].script(Script::Wait);
+    let release = fleet.path("2.0.0.json");
+    let release = release.to_str().unwrap();
+    let undo = [
+        "rollout",
+        "--nodes",
+        "all",
+        "--yes",
+        "--on-failure",
+        "undo",
+        "--release",
+    ];
+    let mut controller = fleet.ctl_in_background(&[&undo[..], &[release]].concat());
+    eventually("node-2 deploys", || fleet.operations() == [1, 1, 0]).await;
+    let id = fleet.rollout_id();
+    controller.kill().await.unwrap();
+    fleet.nodes[1].script(Script::Fail);
+    let has_failed = || fleet.nodes[1].state().operations[0].ended_at.is_some();
+    eventually("node-2 fails", has_failed).await;
+    let why = "the image could not be fetched";
+    fleet.nodes[2].state().cannot_fetch = Some(Failure::new(FailureKind::Other, why));
+    let fetches = fleet.nodes[2].state().fetches;
+
+    let answer = fleet.ctl(&["rollout", "resume", &id]).await.exits(4);
+    assert!(
+        answer.stderr.contains("node-1: going back"),
+        "{}",
+        answer.stderr
+    );
+    assert_eq!(fleet.versions(), ["1.0.0", "1.0.0", "1.0.0"]);
+    assert_eq!(fleet.nodes[0].state().rollouts[0].ending, "undone");
+    assert_eq!(
+        fleet.nodes[2].state().fetches,
+        fetches,
+        "nobody needs it there"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_that_is_interrupted_before_it_touches_a_node_has_ended() {
+    let fleet = Fleet::of(2).await;
+    fleet.nodes[1].state().fetches_for_ever = true;
+    let controller = fleet.roll_out_in_background();
+    eventually("node-2 fetches", || fleet.nodes[1].state().fetches == 1).await;
+    interrupt(controller)
+        .await
+        .exits(130)
+        .says("no node was touched");
+    assert_eq!(fleet.operations(), [0, 0]);
+    for node in &fleet.nodes {
+        assert_eq!(node.state().rollouts[0].ending, "aborted");
+        let lease = node.state().lease.clone().unwrap();
+        assert!(lease.expires_at <= togather_model::Timestamp::now());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_resume_fences_the_controller_it_takes_over_from() {
     let (fleet, controller, id) = half_way().await;
     let resumed = tokio::spawn({

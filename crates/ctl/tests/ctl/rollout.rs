@@ -297,6 +297,21 @@ async fn every_node_has_the_image_before_the_first_is_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_get_the_image_is_told_without_waiting_for_the_others() {
+    let fleet = Fleet::of(2).await;
+    fleet.nodes[0].state().fetches_for_ever = true;
+    fleet.nodes[1].state().cannot_fetch = Some(Failure::new(FailureKind::Other, "no route"));
+    let answer = fleet.roll_out(&["--output", "json"]).await.exits(1);
+    let lines = answer.json_lines();
+    let failed = lines
+        .iter()
+        .find(|line| line["event"] == "rollout.image.failed");
+    assert_eq!(failed.unwrap()["node"], "node-2");
+    assert_eq!(fleet.operations(), [0, 0]);
+    assert_eq!(fleet.nodes[0].state().rollouts[0].ending, "aborted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn images_are_fetched_the_evening_before() {
     let fleet = Fleet::of(2).await;
     let release = fleet.path("2.0.0.json");

@@ -83,6 +83,8 @@ pub(crate) struct State {
     /// How often it was told to fetch an image, and why it cannot.
     pub(crate) fetches: usize,
     pub(crate) cannot_fetch: Option<Failure>,
+    /// Whether a fetch that has begun never ends.
+    pub(crate) fetches_for_ever: bool,
     pub(crate) image: Vec<u8>,
     /// Newest first.
     pub(crate) snapshots: Vec<v1::Snapshot>,

@@ -232,6 +232,7 @@ impl DeploymentService for Service {
             return Err(to_status(&failure));
         }
         state.fetches += 1;
+        let for_ever = state.fetches_for_ever;
         drop(state);
         let going = v1::FetchProgress {
             message: "downloading the image".into(),
@@ -248,6 +249,13 @@ impl DeploymentService for Service {
             }),
             ..going.clone()
         };
+        if for_ever {
+            let told = tokio_stream::once(Ok(going));
+            return Ok(Response::new(Box::pin(tokio_stream::StreamExt::chain(
+                told,
+                tokio_stream::pending(),
+            ))));
+        }
         let told = [Ok(going), Ok(ended)];
         Ok(Response::new(Box::pin(tokio_stream::iter(told))))
     }
