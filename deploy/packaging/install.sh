@@ -24,6 +24,8 @@ togather, its folders and the systemd service.
   --replace-caddyfile   put Togather's Caddyfile in place of one that is not Togather's; that one is
                         kept as Caddyfile.old
   --overwrite           also replace what was edited on this machine; it is kept as FILE.old
+
+What is kept is never overwritten: the next one is FILE.old.1, then FILE.old.2.
 TEXT
 }
 
@@ -96,14 +98,30 @@ remember() {
     mv $record.tmp $record
 }
 
-# Puts a file in place in one move, so no reader ever sees half of it.
+# Puts a file in place in one move, so no reader ever sees half of it. Where a link is, the file that it
+# leads to is replaced, and the link stays.
 # put SOURCE TARGET MODE OWNER:GROUP
 put() {
-    temporary=$(mktemp "$2.XXXXXX")
+    target=$2
+    if [ -L "$target" ]; then
+        target=$(readlink -f "$target") || fail "$2 is a link that leads nowhere: remove it, or make what it leads to"
+    fi
+    temporary=$(mktemp "$target.XXXXXX")
     cat "$1" > "$temporary"
     chown "$4" "$temporary"
     chmod "$3" "$temporary"
-    mv "$temporary" "$2"
+    mv "$temporary" "$target"
+}
+
+# Copies a file beside itself, under a name that is not taken, and says so.
+keep_old() {
+    old=$1.old number=0
+    while [ -e "$old" ] || [ -L "$old" ]; do
+        number=$((number + 1))
+        old=$1.old.$number
+    done
+    cp -p "$1" "$old"
+    say "the old $1 is kept as $old"
 }
 
 # The difference to the new one; of a file with secrets only the keys.
@@ -115,7 +133,10 @@ show_difference() {
 }
 
 keys_that_differ() {
-    { diff "$1" "$2" || :; } | sed -n 's/^[<>] *\(export \)\{0,1\}\([A-Za-z_][A-Za-z0-9_.-]*\)[=:].*/\2/p' | sort -u
+    # A line of a secret that goes over several lines may look like a key. It is none unless it is spelled like
+    # the name of a variable; the last line of a base64 text can be, but nothing follows its `=`.
+    { diff "$1" "$2" || :; } | sed -n '/^[<>] *[A-Za-z0-9+\/]\{1,\}=\{1,2\}["'"'"']\{0,1\}$/d
+        s/^[<>] *\(export \)\{0,1\}\([A-Z_][A-Z0-9_]*\)[=:].*/\2/p' | sort -u
 }
 
 # Puts a file in place that may be edited there: one that was is kept. Says so only if it changed.
@@ -132,8 +153,7 @@ place() {
             kept="$kept $2"
             return 0
         fi
-        cp -p "$2" "$2.old"
-        say "the old $2 is kept as $2.old"
+        keep_old "$2"
     fi
     if ! cmp -s "$1" "$2"; then
         changed=yes
@@ -218,9 +238,9 @@ trap 'rm -f "$wanted_caddyfile"' EXIT
 sed "s,^\([[:space:]]*admin\) unix.*,\1 \"$admin\"," "$here/caddy/Caddyfile" > "$wanted_caddyfile"
 if [ $replace_caddyfile = yes ] && [ -e $caddyfile ] && ! was_written_here $caddyfile \
     && ! cmp -s "$wanted_caddyfile" $caddyfile; then
-    cp -p $caddyfile $caddyfile.old
-    say "the old $caddyfile is kept as $caddyfile.old"
-    rm $caddyfile
+    keep_old $caddyfile
+    # Where it is a link, the file that it leads to is replaced.
+    rm "$(readlink -f $caddyfile)"
 fi
 if [ ! -e $caddyfile ] || [ $replace_caddyfile = yes ] || was_written_here $caddyfile; then
     place "$wanted_caddyfile" $caddyfile 0644 root:root

@@ -40,7 +40,7 @@ impl Machine {
         machine
             .sh(r"
                 rm -rf /etc/togather /etc/caddy/togather /etc/systemd/system/caddy.service.d
-                rm -f /etc/caddy/Caddyfile /etc/sysctl.d/60-togather.conf
+                rm -f /etc/caddy/Caddyfile* /etc/sysctl.d/60-togather.conf
                 rm -f /etc/systemd/system/togather-agent.service
                 mkdir -p /given/bundle/tls && cd /given
                 cp /deploy/docker/docker-compose.yml compose.yml
@@ -191,6 +191,70 @@ async fn what_was_edited_stays_and_what_was_not_is_renewed() {
     let old = machine.read("/etc/togather/.env.production.old").await;
     assert!(old.contains("my-own-secret"), "{old}");
     assert!(!machine.exists("/etc/togather/.env.production.new").await);
+}
+
+#[tokio::test]
+async fn what_was_kept_is_never_overwritten() {
+    let machine = Machine::new("kept").await;
+    let caddyfile = "/etc/caddy/Caddyfile";
+    machine
+        .sh("ln -s /srv/Caddyfile /etc/caddy/Caddyfile")
+        .await;
+    machine
+        .sh("printf 'first.example.org {\n}\n' > /etc/caddy/Caddyfile")
+        .await;
+    machine.install("--replace-caddyfile").await;
+    for (edit, kept) in [("second", "old.1"), ("third", "old.2")] {
+        machine.sh(&format!("echo '# {edit}' >> {caddyfile}")).await;
+        let said = machine.install("--overwrite").await;
+        let expected = format!("the old {caddyfile} is kept as {caddyfile}.{kept}");
+        assert!(said.contains(&expected), "{said}");
+        let old = machine.read(&format!("{caddyfile}.{kept}")).await;
+        assert!(old.ends_with(&format!("# {edit}\n")), "{old}");
+    }
+    let link = machine.sh(&format!("readlink {caddyfile}")).await;
+    assert_eq!(link, "/srv/Caddyfile\n");
+    let first = machine.read("/etc/caddy/Caddyfile.old").await;
+    assert!(first.starts_with("first.example.org"), "{first}");
+}
+
+#[tokio::test]
+async fn a_link_stays_a_link() {
+    let machine = Machine::new("link").await;
+    machine
+        .sh(r"
+            mkdir -p /srv/config /etc/togather
+            cp /given/compose.yml /srv/config/compose.yml
+            ln -s /srv/config/compose.yml /etc/togather/docker-compose.yml")
+        .await;
+    let is_link = "readlink /etc/togather/docker-compose.yml";
+    machine.install("").await;
+    assert_eq!(machine.sh(is_link).await, "/srv/config/compose.yml\n");
+    machine.sh("echo '# renewed' >> /given/compose.yml").await;
+    machine.install("").await;
+    assert_eq!(machine.sh(is_link).await, "/srv/config/compose.yml\n");
+    let text = machine.read("/srv/config/compose.yml").await;
+    assert!(text.ends_with("# renewed\n"), "{text}");
+}
+
+#[tokio::test]
+async fn no_line_of_a_key_is_taken_for_a_name() {
+    let machine = Machine::new("lines").await;
+    machine.install("").await;
+    machine
+        .sh(r#"
+            printf 'SIGNING_KEY="-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC==\nIDAQAB==\n-----END PRIVATE KEY-----"\n' \
+                >> /etc/togather/.env.production
+            echo CHANGED=1 >> /given/env"#)
+        .await;
+    let said = machine.install("").await;
+    for name in ["SIGNING_KEY", "CHANGED"] {
+        assert!(said.contains(&format!("differs: {name}\n")), "{said}");
+    }
+    assert!(
+        !said.contains("MIIEv") && !said.contains("IDAQAB"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
