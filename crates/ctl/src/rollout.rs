@@ -88,10 +88,8 @@ pub async fn carry_out(
         // ended.
         let ending = (!course.taken_up).then_some(ABORTED);
         leases.give_back(ending).await;
-        return match error.kind {
-            Kind::Interrupted if course.taken_up => Ok(None),
-            _ => Err(error),
-        };
+        let goes_on = course.taken_up && error.kind == Kind::Interrupted;
+        return if goes_on { Ok(None) } else { Err(error) };
     }
     let walked = tokio::select! {
         walked = course.walk(&leases, &mut standings) => walked,
