@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, fmt};
 use crate::Problem;
 
 /// What a template says where a value is still to be filled in.
-const UNFILLED: &str = "CHANGE_ME";
+pub(crate) const UNFILLED: &str = "CHANGE_ME";
 
 /// What an environment file says: names and their values. Its `Debug` shows names only.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -9,17 +9,18 @@ use std::{
 
 use crate::{
     ComposeError, Source, address,
+    env::UNFILLED,
     hints::unknown,
     interpolate::{InterpolateError, interpolate},
     problem::Problem,
     yaml::{Entry, Kind, Node},
 };
 
-/// What a template says where a value is still to be filled in.
-const UNFILLED: &str = "CHANGE_ME";
-
 /// In the model that is to be shown, what stands for a value of the environment file.
 pub(crate) const MASK: &str = "***";
+
+/// The same in the user part of an address.
+const ENCODED_MASK: &str = "%2A%2A%2A";
 
 /// The keys behind which nothing may stand, as for Compose.
 const MAY_BE_NOTHING: [&str; 6] = [
@@ -261,7 +262,11 @@ impl<'a> Value<'a> {
                         "`{name}` looks percent-encoded already, and is encoded once more here; write it plainly in the environment file"
                     ));
                 }
-                self.usable(filled.text)
+                let is_masked = self.context.masked;
+                self.usable(match is_masked {
+                    true => filled.text.replace(ENCODED_MASK, MASK),
+                    false => filled.text,
+                })
             }
             Err(error) => {
                 self.not_filled_in(&error);

@@ -5,10 +5,8 @@ use serde::Serialize;
 use crate::{Compose, ComposeError, Source, reader::MASK, service::Service};
 
 /// Parts of a variable's name that tell of a secret.
-const SECRETS: [&str; 9] = [
-    "PASSWORD",
-    "PASSWD",
-    "PASSPHRASE",
+const SECRETS: [&str; 7] = [
+    "PASS",
     "SECRET",
     "TOKEN",
     "KEY",

@@ -161,8 +161,9 @@ pub struct Port {
     pub container: String,
 }
 
-/// How Docker finds out whether a service is well. What is not said is the image's, or Docker's own.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+/// How Docker finds out whether a service is well. What is not said is the image's, or Docker's own. Its
+/// `Debug` shows no command, which may hold secrets.
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Healthcheck {
     /// In Docker's own words: `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", …]`.
     pub test: Option<Vec<String>>,
@@ -221,8 +222,8 @@ pub struct Ulimit {
     pub hard: i64,
 }
 
-/// Where a service's output goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// Where a service's output goes. Its `Debug` shows no options, which may hold secrets.
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Logging {
     /// Docker's logging driver.
     pub driver: Option<String>,
@@ -230,8 +231,8 @@ pub struct Logging {
     pub options: BTreeMap<String, String>,
 }
 
-/// A network or a volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A network or a volume. Its `Debug` shows no options, which may hold secrets (`o: password=…`).
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Resource {
     /// Its name in the file.
     pub key: String,
@@ -246,4 +247,35 @@ pub struct Resource {
     /// A network without a way out.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub internal: bool,
+}
+
+impl fmt::Debug for Healthcheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Healthcheck")
+            .field("interval", &self.interval)
+            .field("timeout", &self.timeout)
+            .field("retries", &self.retries)
+            .field("start_period", &self.start_period)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Logging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logging")
+            .field("driver", &self.driver)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource")
+            .field("key", &self.key)
+            .field("name", &self.name)
+            .field("driver", &self.driver)
+            .field("external", &self.external)
+            .field("internal", &self.internal)
+            .finish_non_exhaustive()
+    }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     env,
+    interpolate::{Content, pieces},
     mounts::resolve,
     reader::{MASK, Section, Value},
     values::{NUMBER, SWITCH, number, switch},
@@ -52,7 +53,8 @@ pub(crate) fn environment(service: &Section<'_>, is_app: bool) -> Variables {
 fn inherited(entry: &Value<'_>, name: &str) -> Result<String, ()> {
     entry.look_up(name, entry.context.masked).ok_or_else(|| {
         entry.wrong(format!(
-            "`{name}` has no value; give it one, or set it in the environment file"
+            "`{}` has no value; give it one, or set it in the environment file",
+            without_value(name)
         ));
     })
 }
@@ -111,27 +113,58 @@ fn pairs<'a>(value: &Value<'a>, expected: &str, fill: Fill<'a>) -> Vec<Pair<'a>>
 /// `NAME=value`, or a name alone.
 fn pair<'a>(item: Value<'a>, expected: &str, fill: Fill<'a>) -> Option<Pair<'a>> {
     let written = item.must_be_text().written(expected)?;
-    let (name, text) = match written.split_once('=') {
-        // The value may be an address, so it is filled in by itself.
-        Some((name, value)) if !name.contains('$') => {
-            let text = fill(&item.with_text(value))?;
-            (name.to_owned(), Some(text))
+    let (name, text) = match end_of_name(written) {
+        // The value may be a secret or an address, so it is filled in by itself.
+        Some(end) => {
+            let name = item.with_text(&written[..end]).text()?;
+            (name, Some(fill(&item.with_text(&written[end + 1..]))?))
         }
-        _ => {
-            let filled = item.text()?;
-            match filled.split_once('=') {
-                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-                None => (filled, None),
-            }
+        None => (item.text()?, None),
+    };
+    // As Compose has it, a `=` that was filled in ends the name too. What comes after it is of the
+    // environment file.
+    let (name, text) = match name.split_once('=') {
+        Some((name, rest)) => {
+            let text = text.map_or_else(|| rest.to_owned(), |text| format!("{rest}={text}"));
+            let hidden = item.context.masked && !text.is_empty();
+            (
+                name.to_owned(),
+                Some(if hidden { MASK.to_owned() } else { text }),
+            )
         }
+        None => (name, text),
     };
     // What was filled in may be a secret: a name is told only if it stands in the file.
     let is_written = item.written(expected)?.contains(&name);
     if name.is_empty() || name.ends_with(char::is_whitespace) || (text.is_none() && !is_written) {
-        item.invalid(expected);
+        item.wrong(format!(
+            "`{}` is not valid; expected {expected}",
+            without_value(written)
+        ));
         return None;
     }
     Some((name, text.ok_or(item)))
+}
+
+/// Where the first `=` stands that is of no reference.
+fn end_of_name(written: &str) -> Option<usize> {
+    pieces(written, &|_| None).find_map(|piece| match piece.content {
+        Content::Plain(plain) => Some(piece.at + plain.find('=')?),
+        Content::Reference { .. } => None,
+    })
+}
+
+/// What may be shown of a pair as it is written: its value may be a secret, also one that was meant to be
+/// one (`NAME: value`, `NAME value`). References show nothing.
+fn without_value(written: &str) -> String {
+    let end = pieces(written, &|_| None).find_map(|piece| match piece.content {
+        Content::Plain(plain) => {
+            let at = plain.find(|c: char| matches!(c, '=' | ':') || c.is_whitespace());
+            Some(piece.at + at?)
+        }
+        Content::Reference { .. } => None,
+    });
+    end.map_or_else(|| written.to_owned(), |end| format!("{}…", &written[..end]))
 }
 
 /// `given` is what `environment` says.

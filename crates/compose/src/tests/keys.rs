@@ -210,11 +210,64 @@ fn what_is_shown_of_the_whole_hides_secrets() {
         "LEVEL: info",
         "${PROXY}",
         "http://me:***@h/p",
-        "postgres://u:",
+        "postgres://u:***@db/x",
     ] {
         assert!(shown.contains(told), "{told}: {shown}");
     }
     assert!(Compose::resolved(&source("name: n\n", &environment)).is_err());
+}
+
+#[test]
+fn what_is_shown_hides_values_whose_names_are_filled_in_and_short_words_for_passwords() {
+    let mut environment = environment();
+    environment.insert("LINE".into(), "WHOLE=of the file".into());
+    environment.insert("PREFIX".into(), "DB".into());
+    let text = "name: n\nservices:\n  app:\n    environment:\n      - ${PREFIX}_LOGIN=${POSTGRES_PASSWORD}\n      \
+         - ${PREFIX}_URL=postgres://u:${POSTGRES_PASSWORD}@db/x\n      - ${LINE}\n      - ${LINE}_MORE=1\n      \
+         - SMTP_PASS=literal\n      - ${NONE:-A=B}=C\n";
+    let of = source(text, &environment);
+    let shown = Compose::resolved(&of).unwrap();
+    for secret in ["p$ss", "p%24ss", "literal", "of the file", "%2A"] {
+        assert!(!shown.contains(secret), "{secret}: {shown}");
+    }
+    for told in ["DB_LOGIN:", "DB_URL: postgres://u:***@db/x", "SMTP_PASS:"] {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
+    // Nothing but what is shown differs: an address is encoded, all else is as Compose has it.
+    let run = Compose::parse(&of).unwrap().app.environment;
+    assert_eq!(run["DB_LOGIN"], environment["POSTGRES_PASSWORD"]);
+    assert!(run["DB_URL"].contains("p%24ss"), "{}", run["DB_URL"]);
+    assert_eq!(run["WHOLE"], "of the file_MORE=1");
+    assert_eq!(run["A"], "B=C");
+}
+
+#[test]
+fn no_error_and_no_debug_shows_a_value_that_stands_in_the_file() {
+    for wrong in [
+        "POSTGRES_PASSWORD = hunter2",
+        "POSTGRES_PASSWORD hunter2",
+        "POSTGRES_PASSWORD:hunter2",
+        "=hunter2",
+        "'POSTGRES_PASSWORD : hunter2'",
+        "${NONE:-X} = hunter2",
+    ] {
+        let text = format!("name: n\nservices: {{app: {{environment: [\"{wrong}\"]}}}}\n");
+        let environment = BTreeMap::new();
+        let error = load_from(&source(&text, &environment))
+            .unwrap_err()
+            .to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.contains("…` "), "{error}");
+    }
+    let text = "name: n\nservices:\n  app:\n    healthcheck: {test: curl hunter2}\n    \
+         logging: {driver: splunk, options: {splunk-token: hunter2}}\n\
+         volumes: {data: {driver_opts: {o: 'password=hunter2'}}}\n";
+    let compose = load(text).unwrap();
+    let shown = format!(
+        "{compose:?} {:?} {:?}",
+        compose.app.healthcheck, compose.app.logging
+    );
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 /// What `make peers` found to be taken otherwise than Compose takes it.
