@@ -68,6 +68,8 @@ pub fn parse_with(
         return Ok(env);
     }
     problems.sort_by_key(|problem| problem.line);
+    // `$a$b` is one mistake.
+    problems.dedup();
     Err(problems)
 }
 

@@ -104,6 +104,22 @@ fn the_shipped_file_is_understood() {
 }
 
 #[test]
+fn the_shipped_file_is_not_used_with_a_template_that_is_not_filled_in() {
+    for name in [
+        "POSTGRES_PASSWORD",
+        "JWT_SECRET",
+        "ADMIN_PASSWORD",
+        "SERVER_BASE_URL",
+    ] {
+        let mut environment = environment();
+        environment.insert(name.to_owned(), String::new());
+        let error = load_from(&source(SHIPPED, &environment)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&format!("`{name}`")), "{name}: {text}");
+    }
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let shown = format!("{:?}", load(SHIPPED).unwrap());
     assert!(!shown.contains("p$ss"), "{shown}");

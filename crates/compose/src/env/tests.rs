@@ -143,6 +143,11 @@ fn every_problem_is_told_at_once_with_its_line_and_name() {
 }
 
 #[test]
+fn one_mistake_of_a_line_is_told_once() {
+    assert_eq!(refused("A=$argon2id$v=19$m\nB=1\n").len(), 1);
+}
+
+#[test]
 fn a_lost_quote_is_told_where_it_was_lost() {
     for (text, expected) in [
         // Closed by the next one, lines later.
