@@ -260,7 +260,7 @@ impl Configuration for Files {
     fn with_app_of(&self, node: &Node, id: Digest) -> Result<Node, Failure> {
         let current = self.current().clone();
         let made_by = node.configured.unwrap_or(current.id);
-        if made_by == id {
+        if node.app_configured.unwrap_or(made_by) == id {
             return Ok(node.clone());
         }
         let load = |id| self.kept.load(id, &self.agent_yml).map_err(Unusable::from);

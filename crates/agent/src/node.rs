@@ -17,7 +17,7 @@ use crate::{
     host::Host,
     jobs,
     snapshots::Snapshots,
-    state::{State, StateError},
+    state::{Served, State, StateError},
     traffic::Traffic,
 };
 
@@ -91,6 +91,31 @@ impl Node {
         self.configuration.in_force(self)
     }
 
+    /// The node with the app as it was when the container of this live version was made: where it is asked,
+    /// and how it is judged, is as the files said then. Where that is not known, or not kept any more, the
+    /// files of this node have to do.
+    pub async fn that_made(&self, live: &Live) -> Self {
+        let served = self.state.served().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what the live version was made from could not be read");
+            vec![]
+        });
+        let made_it =
+            |served: &Served| served.release == live.release && served.made_of == live.made_of;
+        let Some(id) = served
+            .into_iter()
+            .find(made_it)
+            .and_then(|served| served.configuration)
+        else {
+            return self.clone();
+        };
+        self.configuration
+            .with_app_of(self, id)
+            .unwrap_or_else(|failure| {
+                tracing::warn!(%failure, "the live version is asked as the files say now");
+                self.clone()
+            })
+    }
+
     /// Looks at everything a deployment relies on, changing nothing. What is wrong is a problem in
     /// the answer, never an error: all of it is found in one go.
     pub async fn observe(&self) -> Observed {
@@ -151,14 +176,14 @@ impl Node {
             note(failure);
             None
         });
-        let condition = match &live {
-            Some(live) => Some(self.health.condition(live.slot, &live.git_commit).await),
-            None => None,
-        };
-        let series = match &live {
-            Some(live) => self.health.series(live.slot).await,
-            None => Series::Unknown,
-        };
+        let (mut condition, mut live_healthy, mut series) = (None, false, Series::Unknown);
+        if let Some(live) = &live {
+            let made_it = self.that_made(live).await;
+            let found = made_it.health.condition(live.slot, &live.git_commit).await;
+            live_healthy = made_it.is_fit(&found);
+            condition = Some(found);
+            series = made_it.health.series(live.slot).await;
+        }
         let reach = self.health.reach(live.as_ref().map(|live| live.slot)).await;
         let mut doubts = reach.doubts;
         match (reach.unproven, &live) {
@@ -182,7 +207,7 @@ impl Node {
         Observed {
             node: self.name.clone(),
             live,
-            live_healthy: condition.as_ref().is_some_and(|live| self.is_fit(live)),
+            live_healthy,
             live_verdict: condition.and_then(|live| live.verdict),
             schema,
             ran,

@@ -1,10 +1,10 @@
 //! Is the new version fit to serve? Asked in its slot before the switch, and again through the proxy
 //! after it.
 
-use togather_model::{Failure, FailureKind, Slot, Step};
+use togather_model::{Failure, FailureKind, Live, Slot, Step};
 
 use super::Deployment;
-use crate::health::{Answer, Place, Proof};
+use crate::health::{Answer, Asker, Place, Proof};
 
 impl Deployment<'_> {
     /// The new version answers in its slot, fit and as the release's commit, several times in a row.
@@ -12,7 +12,8 @@ impl Deployment<'_> {
         let (slot, git_commit) = (self.plan.to, &self.plan.git_commit);
         let judge = |answer: &Answer| self.judge(answer);
         let place = Place::Slot(slot);
-        let proven = match self.prove(place, slot, git_commit, &judge).await {
+        let asker = &self.node.health;
+        let proven = match self.prove(asker, place, slot, git_commit, &judge).await {
             Ok(proven) => proven,
             Err(why) => return Err(self.unhealthy(slot, &self.plan.version, &why).await),
         };
@@ -24,7 +25,8 @@ impl Deployment<'_> {
     pub(super) async fn prove_traffic(&self) -> Result<String, Failure> {
         let (slot, git_commit) = (self.plan.to, &self.plan.git_commit);
         let judge = |answer: &Answer| self.judge(answer);
-        let proven = self.prove(Place::Public, slot, git_commit, &judge).await;
+        let (asker, place) = (&self.node.health, Place::Public);
+        let proven = self.prove(asker, place, slot, git_commit, &judge).await;
         let proven = proven.map_err(|why| {
             Failure::new(
                 FailureKind::Unhealthy,
@@ -39,23 +41,26 @@ impl Deployment<'_> {
         Ok(proven + &pages)
     }
 
-    /// The version before answers again. It need be no better than it was when it was replaced.
-    pub(super) async fn await_old(&self, slot: Slot, git_commit: &str) -> Result<String, Failure> {
+    /// The version before answers again, asked and judged as the files said that made its container. It
+    /// need be no better than it was when it was replaced.
+    pub(super) async fn await_old(&self, old: &Live) -> Result<String, Failure> {
+        let made_it = self.node.that_made(old).await;
         let judge = |answer: &Answer| {
             let is_as_it_was = || {
                 let (now, before) = (answer.verdict()?, self.plan.live_verdict.as_ref()?);
                 (now == *before).then_some(())
             };
-            let fit = answer.is_fit(&self.node.acceptance, None);
+            let fit = answer.is_fit(&made_it.acceptance, None);
             fit.or_else(|why| is_as_it_was().ok_or(why))
         };
-        let version = self.plan.from.as_ref().map_or("", |old| &old.version);
+        let (slot, place) = (old.slot, Place::Slot(old.slot));
+        let asker = &made_it.health;
         match self
-            .prove(Place::Slot(slot), slot, git_commit, &judge)
+            .prove(asker, place, slot, &old.git_commit, &judge)
             .await
         {
             Ok(proven) => Ok(proven),
-            Err(why) => Err(self.unhealthy(slot, version, &why).await),
+            Err(why) => Err(self.unhealthy(slot, &old.version, &why).await),
         }
     }
 
@@ -66,13 +71,14 @@ impl Deployment<'_> {
 
     async fn prove(
         &self,
+        asker: &Asker,
         place: Place,
         slot: Slot,
         git_commit: &str,
         judge: &(dyn Fn(&Answer) -> Result<(), String> + Send + Sync),
     ) -> Result<String, String> {
         let proof = Proof {
-            asker: &self.node.health,
+            asker,
             strategy: &self.node.strategy,
             place,
             containers: match place {

@@ -103,7 +103,7 @@ impl Deployment<'_> {
                 old.slot
             ))
         })?;
-        self.await_old(old.slot, &old.git_commit).await?;
+        self.await_old(old).await?;
         Ok(format!("{} in {} runs again", old.version, old.slot))
     }
 

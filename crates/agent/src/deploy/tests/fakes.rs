@@ -106,6 +106,8 @@ struct Truth {
     lacks_page: Option<Lacking>,
     /// Nothing answers for the public address.
     unproven: bool,
+    /// Whether each state of the files has another health path, which only what is made from it knows.
+    health_moves: bool,
 }
 
 /// Where the new version lacks its page.
@@ -369,8 +371,12 @@ impl World {
         self.truth().bad_new_version = Some(Bad::OnPublicPath);
     }
 
-    pub(super) fn spoil_new_version_in_the_soak(&self) {
+    pub(crate) fn spoil_new_version_in_the_soak(&self) {
         self.truth().bad_new_version = Some(Bad::OnceOldIsStopped);
+    }
+
+    pub(crate) fn move_health_with_the_files(&self) {
+        self.truth().health_moves = true;
     }
 
     pub(crate) fn hide_the_public_address(&self) {

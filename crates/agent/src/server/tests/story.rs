@@ -385,6 +385,43 @@ async fn what_is_not_known_to_be_made_from_the_files_is_redeployed_and_gone_back
     assert!(back.warnings.iter().any(is_told), "{:?}", back.warnings);
 }
 
+/// The new files move the health path, and the version before knows only the old one.
+#[tokio::test]
+async fn the_version_before_is_asked_and_judged_as_the_files_say_that_made_it() {
+    let bench = Bench::start().await;
+    let alice = bench.admit("alice", Role::Deployer);
+    let client = bench.client(&alice);
+    let lease = bench.lease(&alice, Ulid::generate()).await;
+    bench.world.edit("with the old path");
+    bench.world.move_health_with_the_files();
+    let id = order(&bench, &alice, deploy("1.5.0", SOAK, &lease)).await;
+    client.follow(&id, 0).await;
+    bench.world.edit("with the new path");
+    let preview = Operations::new(bench.node.clone());
+    let preview = preview.preview(&Wanted::Again, None).await;
+    let unwell = "the version that is live now is not healthy";
+    let warnings = preview.plan.unwrap().warnings;
+    assert!(!warnings.iter().any(|told| told == unwell), "{warnings:?}");
+
+    bench.world.spoil_new_version_in_the_soak();
+    let id = order(
+        &bench,
+        &alice,
+        deploy("2.0.0", Duration::from_secs(60), &lease),
+    )
+    .await;
+    client.follow(&id, 0).await;
+    let ended = bench.node.state.operation(id.parse().unwrap()).await;
+    let ended = ended.unwrap().unwrap();
+    assert_eq!(
+        ended.state,
+        togather_model::OperationState::Undone,
+        "{:?}",
+        ended.failure
+    );
+    assert_eq!(bench.world.facts().serving.as_deref(), Some("1.5.0"));
+}
+
 #[tokio::test]
 async fn a_rollback_says_when_what_it_makes_is_not_what_served() {
     let bench = Bench::start().await;

@@ -13,8 +13,10 @@ pub(super) struct Files(pub(super) Arc<World>);
 impl Files {
     /// This node with the app made from this state of the files.
     fn made_from(&self, node: &Node, id: Digest) -> Node {
+        let outside = Arc::new(Outside(Arc::clone(&self.0), Some(id)));
         Node {
-            containers: Arc::new(Outside(Arc::clone(&self.0), Some(id))),
+            containers: outside.clone(),
+            health: Arc::new(node.health.with(outside)),
             ..node.clone()
         }
     }

@@ -91,6 +91,10 @@ impl Outside {
             let slot = slot.or(truth.snippet).ok_or("no version is live")?;
             let held = truth.slots.get(&slot).filter(|held| held.running);
             let held = held.ok_or("connection refused")?;
+            let path_of = self.1.or(truth.files);
+            if truth.health_moves && path_of != held.made_of {
+                return Err("404: this version knows no such path");
+            }
             let bad = truth.is_bad(slot, public);
             Ok(Answer {
                 http_status: if bad { 503 } else { 200 },
