@@ -88,6 +88,34 @@ async fn each_file_and_its_row_are_one_transaction_in_both_layouts() {
 }
 
 #[tokio::test]
+async fn what_river_makes_is_nobody_elses_whatever_it_is_called() {
+    let mut database = TestDatabase::new().await;
+    let postgres = database.postgres();
+    river(&postgres, &all()).await.unwrap();
+    database.run("CREATE TABLE river_job_sequence ()").await;
+    assert_eq!(postgres.schema().await.unwrap(), Schema::Empty);
+    database.run("CREATE TABLE rivers ()").await;
+    assert_eq!(postgres.schema().await.unwrap(), Schema::Unversioned);
+}
+
+#[tokio::test]
+async fn a_negative_version_is_told_with_the_way_out() {
+    let mut database = TestDatabase::new().await;
+    let postgres = database.postgres();
+    database
+        .run(
+            "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL); \
+             INSERT INTO schema_migrations VALUES (-1, true)",
+        )
+        .await;
+    let text = told(&postgres.schema().await.unwrap_err());
+    assert!(text.contains("its version is -1"), "{text}");
+    assert!(text.contains("`togather-ctl schema set N`"), "{text}");
+    postgres.set_schema(Line::App, None).await.unwrap();
+    assert_eq!(postgres.schema().await.unwrap(), Schema::Empty);
+}
+
+#[tokio::test]
 async fn another_line_in_rivers_table_is_not_rivers_own() {
     let mut database = TestDatabase::new().await;
     let postgres = database.postgres();

@@ -371,17 +371,8 @@ impl Database for Postgres {
     }
 }
 
-/// River's tables, as its migrations 1 to 6 make them.
-const RIVERS: [&str; 6] = [
-    "river_client",
-    "river_client_queue",
-    "river_job",
-    "river_leader",
-    "river_migration",
-    "river_queue",
-];
-
-async fn other_lines_of(
+/// What ran of the lines that are not the app's own.
+pub(crate) async fn other_lines_of(
     connection: &mut PgConnection,
 ) -> Result<BTreeMap<Line, Vec<u64>>, DatabaseError> {
     let river = migrations::river::Table::find(connection).await?;
@@ -395,18 +386,18 @@ async fn schema_of(connection: &mut PgConnection) -> Result<Schema, DatabaseErro
     if let Some((version, dirty)) = bookkeeping.version(connection).await? {
         return Ok(Schema::At { version, dirty });
     }
+    // All that River makes, in any of its versions, begins like this.
     let has_river = other_lines_of(connection).await?.contains_key(&Line::River);
     let anyones: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') \
            AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
            AND c.relname <> 'schema_migrations' \
-           AND NOT ($1 AND c.relname = ANY ($2)) \
+           AND NOT ($1 AND starts_with(c.relname::text, 'river_')) \
            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
                            AND d.objid = c.oid AND d.deptype = 'e'))",
     )
     .bind(has_river)
-    .bind(RIVERS.as_slice())
     .fetch_one(connection)
     .await
     .map_err(|e| DatabaseError::from_sqlx("the tables could not be looked at", e))?;

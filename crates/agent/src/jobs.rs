@@ -5,6 +5,7 @@
 //! put in order at the next start.
 
 mod app;
+mod fit;
 mod job;
 mod leftovers;
 pub mod replaced;

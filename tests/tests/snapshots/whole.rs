@@ -1,6 +1,6 @@
 //! What is no table and no row of a database, and has to come back with it all the same.
 
-use std::{fs, sync::Arc};
+use std::{collections::BTreeMap, fs, sync::Arc};
 
 use secrecy::SecretString;
 use sqlx::AssertSqlSafe;
@@ -8,7 +8,7 @@ use togather_agent::{
     database::{Database, DatabaseSettings, Postgres, replaced_name, scratch_name},
     snapshots::{Dumps, Manifest, Snapshots},
 };
-use togather_model::Ulid;
+use togather_model::{Line, Ulid};
 
 use crate::{
     Shelf, new_id,
@@ -58,6 +58,34 @@ impl Shelf {
         let answer = sqlx::query_scalar(question).bind(database);
         answer.fetch_one(&mut aside).await.unwrap()
     }
+}
+
+#[tokio::test]
+async fn the_schema_of_every_line_is_noted_and_compared() {
+    let shelf = Shelf::with(
+        "CREATE TABLE river_migration (line text NOT NULL, version bigint NOT NULL, PRIMARY KEY (line, version)); \
+         INSERT INTO river_migration VALUES ('main', 1), ('main', 2), ('main', 3), ('workflow', 9)",
+    )
+    .await;
+    let taken = shelf.create().await;
+    assert_eq!(taken.schema, None);
+    assert_eq!(taken.other_lines, BTreeMap::from([(Line::River, 3)]));
+    shelf.prove(&taken, new_id()).await.unwrap();
+    shelf.rewrite(&taken, |manifest| {
+        manifest["other_lines"] = serde_json::json!({"river": 6});
+    });
+    let doubtful = shelf.prove(&taken, new_id()).await.unwrap_err();
+    let text = told(&doubtful);
+    assert!(text.contains("River's schema is 3, not 6"), "{text}");
+    // One that was taken before this was noted is proven by all the rest.
+    shelf.rewrite(&taken, |manifest| {
+        manifest
+            .as_object_mut()
+            .unwrap()
+            .remove("other_lines")
+            .unwrap();
+    });
+    shelf.prove(&taken, new_id()).await.unwrap();
 }
 
 /// All that belongs to a database itself, as one text.

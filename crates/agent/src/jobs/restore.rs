@@ -6,10 +6,14 @@
 //! taken back as well, by the same swap.
 
 use futures::future::BoxFuture;
-use togather_model::{Failure, FailureKind, JobKind, Schema, Ulid};
+use togather_model::{Failure, FailureKind, JobKind, Line, Release, Schema, Ulid};
 use url::Url;
 
-use super::{Done, Swap, Task, app, unreadable, write_ending};
+use super::{
+    Done, Swap, Task, app,
+    fit::{Fit, held},
+    unreadable, write_ending,
+};
 use crate::{
     database::{DatabaseError, replaced_name, scratch_name},
     snapshots::{Manifest, Progress, Restored},
@@ -392,20 +396,26 @@ impl Task<'_> {
             return message;
         };
         let release = self.node.state.release(live.release).await;
-        let oldest = match release {
-            Ok(Some(release)) => release.oldest_schema.unwrap_or(live.schema),
-            Ok(None) | Err(_) => live.schema,
+        let release = release.ok().flatten();
+        let oldest = release.as_ref().and_then(|release| release.oldest_schema);
+        let app = Fit {
+            line: Line::App,
+            oldest: oldest.unwrap_or(live.schema),
+            built_for: live.schema,
         };
-        let (version, schema) = (&live.version, restored.schema.unwrap_or(0));
-        if schema < oldest {
-            message.push_str(&format!(
-                "; its schema {schema} is older than {version} tolerates ({oldest}): deploy {version} again to migrate it"
-            ));
-        } else if schema > live.schema {
-            message.push_str(&format!(
-                "; its schema {schema} is newer than {version} was built for ({})",
-                live.schema
-            ));
+        message.push_str(&app.told(restored.schema.unwrap_or(0), &live.version));
+        let lines = release.iter().flat_map(Release::lines);
+        for of in lines.filter(|of| of.line != Line::App) {
+            let built_for = of.schema_version();
+            let fit = Fit {
+                line: of.line,
+                oldest: of.oldest_schema.unwrap_or(built_for),
+                built_for,
+            };
+            message.push_str(&match held(restored, of.line) {
+                Some(schema) => fit.told(schema, &live.version),
+                None => format!("; the snapshot does not say what {} is", of.line.schema()),
+            });
         }
         message
     }

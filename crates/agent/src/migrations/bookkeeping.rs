@@ -94,7 +94,8 @@ impl Bookkeeping {
         match u64::try_from(version) {
             Ok(version) => Ok(Some((version, dirty))),
             Err(_) => Err(DatabaseError::Bookkeeping(format!(
-                "its version is {version}: a down migration failed; say with `migrate -path DIR -database URL force N` what the schema is"
+                "its version is {version}, which golang-migrate writes when the last of its down migrations failed half-way; \
+                 see what is left, then say what the schema is: `togather-ctl schema set N` (0: no migration ran)"
             ))),
         }
     }

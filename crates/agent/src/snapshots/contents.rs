@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use togather_model::Digest;
+use togather_model::{Digest, Line};
 
 use super::manifest::Manifest;
 use crate::{
-    database::{Catalogue, DatabaseError, quoted, version},
+    database::{Catalogue, DatabaseError, other_lines_of, quoted, version},
     migrations::Bookkeeping,
 };
 
@@ -24,6 +24,7 @@ const LOCK_WAIT: &str = "60s";
 pub(super) struct Contents {
     pub(super) server_version: String,
     pub(super) schema: Option<u64>,
+    pub(super) other_lines: BTreeMap<Line, u64>,
     pub(super) extensions: BTreeMap<String, String>,
     pub(super) rows: BTreeMap<String, u64>,
     pub(super) fingerprint: Digest,
@@ -50,6 +51,7 @@ impl Contents {
         Ok(Self {
             server_version,
             schema: schema.map(|(version, _)| version),
+            other_lines: newest(other_lines_of(connection).await?),
             extensions: extensions.into_iter().collect(),
             rows: count_rows(connection).await?,
             fingerprint: Catalogue::read(connection).await?.fingerprint(),
@@ -68,6 +70,16 @@ impl Contents {
                 version(manifest.schema)
             ));
         }
+        for (line, wanted) in &manifest.other_lines {
+            let found = self.other_lines.get(line).copied();
+            if found != Some(*wanted) {
+                differences.push(format!(
+                    "{} is {}, not {wanted}",
+                    line.schema(),
+                    version(found)
+                ));
+            }
+        }
         if !self.extensions.keys().eq(manifest.extensions.keys()) {
             differences.push(format!(
                 "the extensions are {:?}, not {:?}",
@@ -81,6 +93,14 @@ impl Contents {
         }
         differences
     }
+}
+
+/// The newest migration of each line.
+fn newest(lines: BTreeMap<Line, Vec<u64>>) -> BTreeMap<Line, u64> {
+    let lines = lines.into_iter();
+    lines
+        .filter_map(|(line, ran)| Some((line, ran.into_iter().max()?)))
+        .collect()
 }
 
 fn row_differences(wanted: &BTreeMap<String, u64>, found: &BTreeMap<String, u64>) -> Vec<String> {

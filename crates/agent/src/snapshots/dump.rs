@@ -117,6 +117,7 @@ impl Dumps {
             git_commit: wanted.git_commit.clone(),
             database_bytes: at_most,
             schema: contents.schema,
+            other_lines: contents.other_lines,
             bytes,
             sha256,
             server_version: contents.server_version,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use togather_model::{Digest, Timestamp, Ulid};
+use togather_model::{Digest, Line, Timestamp, Ulid};
 
 use crate::database::Properties;
 
@@ -62,6 +62,10 @@ pub struct Manifest {
     pub database_bytes: u64,
     /// The schema it holds.
     pub schema: Option<u64>,
+    /// The newest migration of every other line that it holds; empty, too, if it was taken before
+    /// this was noted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub other_lines: BTreeMap<Line, u64>,
     /// The dump's size in bytes.
     pub bytes: u64,
     /// The dump's SHA-256.

@@ -225,6 +225,7 @@ pub(crate) fn manifest(wanted: &Wanted, schema: Option<u64>) -> Manifest {
         reason: wanted.reason,
         git_commit: wanted.git_commit.clone(),
         schema,
+        other_lines: BTreeMap::new(),
         bytes: 1,
         sha256: Digest::of(b"dump"),
         server_version: "17.5".into(),
