@@ -259,7 +259,7 @@ impl<'a> Deployment<'a> {
         failure: Option<Failure>,
         mut ending: Option<EventKind>,
     ) -> OperationState {
-        self.node.health.begin_anew();
+        self.node.health.settle(state == OperationState::Done);
         while let Err(error) = self.try_to_end(state, failure.as_ref(), &mut ending).await {
             let operation = self.operation.id;
             tracing::error!(%operation, %error, "the ending was not written; trying again");

@@ -176,6 +176,7 @@ impl Deployment<'_> {
             )
             .next("look at the app's service in docker-compose.yml and at `docker ps -a`")
         })?;
+        self.node.health.begin_anew();
         Ok(format!("{} started in {slot}", self.plan.version))
     }
 

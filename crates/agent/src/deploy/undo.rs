@@ -103,6 +103,7 @@ impl Deployment<'_> {
                 old.slot
             ))
         })?;
+        self.node.health.begin_anew();
         self.await_old(old).await?;
         Ok(format!("{} in {} runs again", old.version, old.slot))
     }

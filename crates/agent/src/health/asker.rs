@@ -59,6 +59,8 @@ pub struct Asker {
 #[derive(Debug, Default)]
 struct Asked {
     ration: Ration,
+    /// What the process before was asked, while it may come to serve again.
+    set_aside: Ration,
     /// The last answers that were verdicts.
     recent: BTreeMap<Place, (Instant, Answer)>,
     /// What was known last of the series that counts requests.
@@ -111,10 +113,21 @@ impl Asker {
         self.clock.sleep(time).await;
     }
 
-    /// A deployment has ended, and with it what it asked: the next one starts another process, which
-    /// counts for itself.
+    /// A process was started, which counts for itself: nobody has asked it anything.
     pub fn begin_anew(&self) {
-        self.asked().ration = Ration::default();
+        let mut asked = self.asked();
+        let before = std::mem::take(&mut asked.ration);
+        asked.set_aside.join(before);
+    }
+
+    /// A deployment has ended. The process that it started serves on with what it was asked, or, if it
+    /// does not stay, an earlier one does: then everything counts.
+    pub fn settle(&self, it_stays: bool) {
+        let mut asked = self.asked();
+        let before = std::mem::take(&mut asked.set_aside);
+        if !it_stays {
+            asked.ration.join(before);
+        }
     }
 
     /// Waits until a limited path may be asked. Returns how long that took.

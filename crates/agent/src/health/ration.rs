@@ -37,6 +37,12 @@ impl Ration {
         AT_MOST.saturating_sub(self.asked.len())
     }
 
+    /// Counts what was counted elsewhere as well.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.asked.extend(other.asked);
+        self.asked.make_contiguous().sort_unstable();
+    }
+
     /// When the next question may be asked, `now` or later.
     pub(crate) fn next(&mut self, now: Instant) -> Instant {
         match self.left(now) {

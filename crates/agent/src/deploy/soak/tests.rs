@@ -231,3 +231,40 @@ async fn who_only_looks_leaves_the_questions_to_deployments() {
         assert!(app.most_in_a_minute() <= 8, "{}", app.most_in_a_minute());
     }
 }
+
+/// What a deployment asked counts on: the process that it asked serves.
+#[tokio::test]
+async fn who_looks_right_after_a_deployment_asks_no_more_than_is_left() {
+    let (app, asker) = App::new(&Time::new()).asker();
+    asker.begin_anew();
+    for place in [Place::Slot(Slot::Green), Place::Public].repeat(10) {
+        asker.verdict(place).await.unwrap();
+    }
+    asker.settle(true);
+    for _ in 0..60 {
+        for place in [Place::Slot(Slot::Green), Place::Public] {
+            assert!(asker.glance(place).await.unwrap().is_healthy());
+        }
+        asker.sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(app.most_in_a_minute(), 20);
+}
+
+#[tokio::test]
+async fn a_new_process_counts_for_itself_unless_the_one_before_serves_again() {
+    let ask = async |asker: &Asker, times: usize| {
+        for _ in 0..times {
+            asker.verdict(Place::Public).await.unwrap();
+        }
+    };
+    for (it_stays, left) in [(true, 15), (false, 0)] {
+        let (_, asker) = App::new(&Time::new()).asker();
+        ask(&asker, 18).await;
+        let begun = asker.now();
+        asker.begin_anew();
+        ask(&asker, 5).await;
+        assert_eq!(asker.now(), begun, "nobody waits");
+        asker.settle(it_stays);
+        assert_eq!(asker.left(), left);
+    }
+}
