@@ -95,7 +95,7 @@ impl Bookkeeping {
             Ok(version) => Ok(Some((version, dirty))),
             Err(_) => Err(DatabaseError::Bookkeeping(format!(
                 "its version is {version}, which golang-migrate writes when the last of its down migrations failed half-way; \
-                 see what is left, then say what the schema is: `togather-ctl schema set N` (0: no migration ran)"
+                 see what is left, then say what the schema is: `togather-ctl schema set N --nodes NODE` (0: no migration ran)"
             ))),
         }
     }
