@@ -110,7 +110,10 @@ async fn a_negative_version_is_told_with_the_way_out() {
         .await;
     let text = told(&postgres.schema().await.unwrap_err());
     assert!(text.contains("its version is -1"), "{text}");
-    assert!(text.contains("`togather-ctl schema set N --nodes NODE`"), "{text}");
+    assert!(
+        text.contains("`togather-ctl schema set N --nodes NODE`"),
+        "{text}"
+    );
     postgres.set_schema(Line::App, None).await.unwrap();
     assert_eq!(postgres.schema().await.unwrap(), Schema::Empty);
 }
