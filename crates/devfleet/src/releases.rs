@@ -28,7 +28,7 @@ const REPOSITORY: &str = "sample-server";
 /// What fills the sources, before the new version starts; the server reads them once, at its start.
 const PREPARE: &str = "/app/server scrape sync --json";
 /// What the running slot must say of itself before the switch.
-const HOOK: &str = "/app/server healthcheck";
+const HOOK: &str = "/app/server healthcheck --ready";
 /// The same for every release, so that the same release made twice is the same file.
 const BUILT_AT: &str = "2026-01-01T00:00:00Z";
 

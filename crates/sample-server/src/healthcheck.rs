@@ -20,8 +20,8 @@ const LONGEST: usize = 64 * 1024;
 ///
 /// # Errors
 /// There is no answer in time, or it is not a healthy one.
-pub(crate) async fn ask(listens_on: SocketAddr) -> Result<String> {
-    let url = format!("http://{}/health", reachable(listens_on));
+pub(crate) async fn ask(listens_on: SocketAddr, path: &str) -> Result<String> {
+    let url = format!("http://{}{path}", reachable(listens_on));
     let asking = async {
         let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
         let answer = client.get(url.parse()?).await?;
@@ -69,7 +69,7 @@ mod tests {
     #[tokio::test]
     async fn no_answer_is_an_error_that_says_who_was_asked() {
         let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-        let error = format!("{:#}", ask(nobody).await.unwrap_err());
+        let error = format!("{:#}", ask(nobody, "/health").await.unwrap_err());
         assert!(error.contains("http://127.0.0.1:1/health"), "{error}");
     }
 }

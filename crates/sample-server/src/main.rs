@@ -57,7 +57,11 @@ enum Command {
         what: Scrape,
     },
     /// Ask the server on this machine for its health; ends with 0 if it is healthy or degraded
-    Healthcheck,
+    Healthcheck {
+        /// Ask only whether it takes requests, which no limit counts
+        #[arg(long)]
+        ready: bool,
+    },
     /// Fill the events table up to a number of made-up events, the same ones every time
     Seed {
         /// How many made-up events there are in the end
@@ -110,12 +114,12 @@ async fn run(command: Command) -> Result<()> {
                 format!("{} sources are in step", summary.total)
             })?;
         }
-        Command::Healthcheck => {
+        Command::Healthcheck { ready } => {
             let address = Settings::address(variable)?;
             if Settings::fault(variable)? == Some(Fault::FailingHook) {
                 bail!("this release's check is made to fail (FAULT=failing-hook)");
             }
-            say(&healthcheck::ask(address).await?)?;
+            say(&healthcheck::ask(address, if ready { "/readyz" } else { "/health" }).await?)?;
         }
         Command::Seed { events } => {
             let settings = Settings::read(variable)?;

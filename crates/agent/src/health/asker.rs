@@ -272,6 +272,8 @@ impl Asker {
                 ..recent
             }),
             (Some(recent), Some(_)) if !recent.is_healthy() => Ok(recent),
+            // Nothing is known of it: one question, which will do for a minute.
+            (None, Some(ready)) if ready.is_ready() && self.left() > 0 => self.verdict(place).await,
             (_, Some(ready)) if !is_free => Ok(ready),
             (_, None | Some(_)) => self.verdict(place).await,
         }

@@ -241,6 +241,8 @@ fn health(answer: Result<Answer, Silence>) -> v1::Health {
     let status = match answer.status.as_deref() {
         _ if answer.is_healthy() => "healthy",
         Some("degraded") => "degraded",
+        // It takes requests; what else there is to say may be asked again in a moment.
+        Some("ready") if answer.is_ready() => "ready",
         Some(_) | None => "unhealthy",
     };
     let message = if status == "healthy" {

@@ -97,7 +97,7 @@ impl Health {
     /// Whether users are served: a degraded service still answers.
     #[must_use]
     pub fn serves(&self) -> bool {
-        matches!(self.status.as_str(), "healthy" | "degraded")
+        matches!(self.status.as_str(), "healthy" | "degraded" | "ready")
     }
 }
 
