@@ -412,22 +412,19 @@ async fn what_a_killed_agent_left_is_found_by_the_next() {
     for by_job in [true, false] {
         let (killed, wanted) = (engine.dumps(&shelf, IMAGE), wanted());
         let mut create = killed.create(&wanted, &say);
-        tokio::select! {
+        let running = tokio::select! {
             ended = &mut create => panic!("{ended:?}"),
-            _ = engine.running(wanted.id) => {}
-        }
+            running = engine.running(wanted.id) => running,
+        };
         // Forgotten, it clears nothing up: as an agent that was killed.
         std::mem::forget(create);
-        let theirs = engine.containers().await;
-        assert_ne!(theirs, [""; 0]);
+        // Not those of programs that have ended: Docker may just be removing them.
+        let theirs = running.id.unwrap();
         other.docker().remove_left_overs().await.unwrap();
         let next = engine.docker();
         next.end_one_shots(all.id).await.unwrap();
         let left = engine.containers().await;
-        assert!(
-            theirs.iter().all(|one| left.contains(one)),
-            "{theirs:?} {left:?}"
-        );
+        assert!(left.contains(&theirs), "{theirs} {left:?}");
         let again = engine.dumps(&shelf, IMAGE);
         match by_job {
             true => again.end_programs(wanted.id).await.unwrap(),
