@@ -27,6 +27,16 @@ fn environment() -> BTreeMap<String, String> {
     .into()
 }
 
+/// What the shipped file asks for.
+fn filled_in() -> BTreeMap<String, String> {
+    let mut environment = environment();
+    environment.insert(
+        "JWT_SECRET".to_owned(),
+        "not-so-secret-and-yet-long-enough".to_owned(),
+    );
+    environment
+}
+
 fn load(text: &str) -> Result<Compose, ComposeError> {
     load_from(&source(text, &environment()))
 }
@@ -70,7 +80,7 @@ fn db(lines: &str) -> Service {
 
 #[test]
 fn the_shipped_file_is_understood() {
-    let compose = load(SHIPPED).unwrap();
+    let compose = load_from(&source(SHIPPED, &filled_in())).unwrap();
     assert_eq!(compose.project(), "togather");
 
     let db = &compose.base[0];
@@ -104,6 +114,19 @@ fn the_shipped_file_is_understood() {
 }
 
 #[test]
+fn the_shipped_file_demands_secrets_that_the_server_takes() {
+    let mut environment = filled_in();
+    for name in ["JWT_SECRET", "CSRF_KEY"] {
+        let right = environment.insert(name.to_owned(), "x".repeat(31));
+        let error = load_from(&source(SHIPPED, &environment)).unwrap_err();
+        let expected = format!("`{name}` must have at least 32 characters, and has 31");
+        assert!(error.to_string().contains(&expected), "{error}");
+        environment.insert(name.to_owned(), right.unwrap_or_default());
+        load_from(&source(SHIPPED, &environment)).unwrap();
+    }
+}
+
+#[test]
 fn the_shipped_file_is_not_used_with_a_template_that_is_not_filled_in() {
     for name in [
         "POSTGRES_PASSWORD",
@@ -111,7 +134,7 @@ fn the_shipped_file_is_not_used_with_a_template_that_is_not_filled_in() {
         "ADMIN_PASSWORD",
         "SERVER_BASE_URL",
     ] {
-        let mut environment = environment();
+        let mut environment = filled_in();
         environment.insert(name.to_owned(), String::new());
         let error = load_from(&source(SHIPPED, &environment)).unwrap_err();
         let text = error.to_string();
@@ -121,7 +144,7 @@ fn the_shipped_file_is_not_used_with_a_template_that_is_not_filled_in() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let shown = format!("{:?}", load(SHIPPED).unwrap());
+    let shown = format!("{:?}", load_from(&source(SHIPPED, &filled_in())).unwrap());
     assert!(!shown.contains("p$ss"), "{shown}");
 }
 

@@ -267,3 +267,25 @@ fn check(check: Check) -> v1::health::Check {
         message: check.message,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::health;
+    use crate::health::fake::said;
+
+    #[test]
+    fn what_was_asked_no_more_than_whether_it_is_ready_is_told_so() {
+        for (http_status, status, told) in [
+            (200, Some("healthy"), "healthy"),
+            (200, None, "healthy"),
+            (200, Some("degraded"), "degraded"),
+            (200, Some("ready"), "ready"),
+            (503, Some("ready"), "unhealthy"),
+            (503, Some("unhealthy"), "unhealthy"),
+        ] {
+            let health = health(Ok(said(http_status, status, &[])));
+            assert_eq!(health.status, told, "{http_status} {status:?}");
+        }
+        assert_eq!(health(Err("nobody".into())).status, "unreachable");
+    }
+}

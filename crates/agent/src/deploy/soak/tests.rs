@@ -250,6 +250,21 @@ async fn who_looks_right_after_a_deployment_asks_no_more_than_is_left() {
     assert_eq!(app.most_in_a_minute(), 20);
 }
 
+/// As after a start of the agent in the middle of a deployment: nobody knows a verdict of the slot.
+#[tokio::test]
+async fn who_looks_where_nothing_is_known_asks_once_even_if_little_is_left() {
+    let (app, asker) = App::new(&Time::new()).asker();
+    for _ in 0..15 {
+        asker.verdict(Place::Public).await.unwrap();
+    }
+    let slot = Place::Slot(Slot::Green);
+    for _ in 0..10 {
+        let told = asker.glance(slot).await.unwrap();
+        assert_eq!(told.status.as_deref(), Some("healthy"));
+    }
+    assert_eq!((asker.left(), app.most_in_a_minute()), (4, 16));
+}
+
 #[tokio::test]
 async fn a_new_process_counts_for_itself_unless_the_one_before_serves_again() {
     let ask = async |asker: &Asker, times: usize| {
